@@ -1,0 +1,1 @@
+"""Where a model runs, and what it costs there."""

@@ -1,0 +1,1 @@
+"""Network to files: capture, exact passes, lowering to each runtime, parity."""

@@ -1,0 +1,1 @@
+"""File to running model: numpy and one runtime only; this package is what runs on a device."""

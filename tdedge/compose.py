@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -115,11 +116,13 @@ def _compose_kernels(first: Factor, second: Factor, groups: int, grid: Shape) ->
     )
     kernel = np.zeros((groups, outer.shape[1], inner.shape[2], *size), np.result_type(outer, inner))
     for tap in product(*map(range, second.kernel_size)):
-        where = tuple(
+        slices = (
             slice(b * j, b * j + a * (k1 - 1) + 1, a)
             for (a, b), j, k1 in zip(steps, tap, first.kernel_size, strict=True)
         )
-        kernel[(..., *where)] += np.einsum("gtm,gms...->gts...", outer[(..., *tap)], inner, optimize=True)
+        window: tuple[Any, ...] = (..., *slices)
+        column: tuple[Any, ...] = (..., *tap)
+        kernel[window] += np.einsum("gtm,gms...->gts...", outer[column], inner, optimize=True)
     return kernel.reshape(-1, *kernel.shape[2:])
 
 

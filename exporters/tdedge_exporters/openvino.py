@@ -1,0 +1,60 @@
+"""Lowering to OpenVINO IR (``.xml`` and ``.bin``), in float32 or, when asked for, float16.
+
+The graph is read by OpenVINO's own ONNX front end in this process; the converter command, which reports
+usage over the network, is not used. ``save_model`` would store float16 weights unasked, so its
+``compress_to_fp16`` is always given.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import openvino
+
+from tdedge.errors import UnsupportedError
+from tdedge_exporters.lowering import Lowered, Target
+
+
+def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = False) -> Lowered:
+    """Write ``model.xml`` and ``model.bin`` (``model-float16.*``) into ``folder``; ``minimal`` has no effect.
+
+    Raises:
+        UnsupportedError: when OpenVINO cannot read or compile the graph; names its reason.
+    """
+    stem = "model" if precision == "float32" else f"model-{precision}"
+    entry = folder / f"{stem}.xml"
+    core = openvino.Core()
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "model.onnx"
+        ir.save(model, source)
+        try:
+            read = core.read_model(source)
+            openvino.save_model(read, entry, compress_to_fp16=precision == "float16")
+            core.compile_model(core.read_model(entry), "CPU", _float32())
+        except RuntimeError as error:
+            reason = str(error).replace(scratch, "")
+            raise UnsupportedError(f"openvino: cannot lower this graph: {reason}") from error
+    version = openvino.get_version().split("-")[0]
+    files = (entry, entry.with_suffix(".bin"))
+    return Lowered(Target("openvino", precision), entry, files, version)
+
+
+def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Values of those inner tensors of ``entry`` that ``names`` lists, in float32."""
+    core = openvino.Core()
+    model = core.read_model(entry)
+    present = {name for node in model.get_ordered_ops() for out in node.outputs() for name in out.get_names()}
+    outputs = {name for out in model.outputs for name in out.get_names()}
+    wanted = [name for name in names if name in present]
+    model.add_outputs([name for name in wanted if name not in outputs])
+    results = core.compile_model(model, "CPU", _float32())(dict(inputs))
+    return {name: np.array(results[name]) for name in wanted}
+
+
+def _float32() -> dict[str, str]:
+    """Compute in float32: some CPUs would otherwise run bfloat16 or float16 kernels unasked."""
+    return {"INFERENCE_PRECISION_HINT": "f32"}

@@ -1,0 +1,252 @@
+"""From a network to a verified artifact: the stages of the whole pipeline, in order.
+
+    capture -> [compress] -> clean -> compose -> lower (per target) -> verify -> artifact
+
+Every target is compared with the captured network as it was before any rewrite (already decomposed where
+a plan was given). The distance of the decomposed network to the dense one is a property of the
+decomposition, not of the export; it is reported beside parity as compression error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+import tdedge
+from tdedge.artifact import (
+    GOLDEN,
+    FileEntry,
+    Manifest,
+    Preprocessing,
+    TargetEntry,
+    TensorEntry,
+    atomic_folder,
+    check_free,
+    read_manifest,
+    write_manifest,
+)
+from tdedge.compress import CompressionReport
+from tdedge.cost import network_cost
+from tdedge.errors import GateError
+from tdedge.plan import CompressionPlan
+from tdedge.progress import SILENT, Progress, track
+from tdedge_exporters import lowering
+from tdedge_exporters.lowering import Lowered
+from tdedge_exporters.passes.pipeline import clean, compose
+from tdedge_exporters.passes.record import PassRecord
+from tdedge_exporters.prepare import Prepared, Source, prepare
+from tdedge_exporters.verify import ParityReport, Reference, compare, load_npz, random_inputs
+from tdedge_runtimes.session import open_session
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Seeded random input sets a parity check runs on when the user gives none.
+INPUT_SETS = 2
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        folder: the artifact.
+        manifest: its manifest.
+        records: every rewrite that fired or did not, with its reason.
+        compression: per-layer report where a plan was given.
+    """
+
+    folder: Path
+    manifest: Manifest
+    records: tuple[PassRecord, ...]
+    compression: CompressionReport | None
+
+
+def export(
+    source: str | Path | nn.Module | Source,
+    output: str | Path,
+    *,
+    to: str | Sequence[str] = "onnxruntime,openvino",
+    plan: CompressionPlan | None = None,
+    example: Any = None,
+    inputs: Path | None = None,
+    seed: int = 0,
+    tolerance: float | None = None,
+    minimal: bool = False,
+    labels: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> ExportResult:
+    """Export a network to verified files for every target.
+
+    Args:
+        source: what :func:`tdedge_exporters.capture.capture` takes, or a :class:`Source` with options.
+        output: folder of the artifact.
+        to: targets, ``runtime`` or ``runtime:precision``.
+        plan: compress the network first.
+        example: example input of a torch module.
+        inputs: ``.npz`` with one array per input to verify on; seeded random ones otherwise.
+        seed: seed of the random inputs.
+        tolerance: largest error relative to an output's scale; by precision where not given.
+        minimal: also write the ONNX Runtime form for reduced builds.
+        labels: class names for the manifest.
+        preprocessing: what the application does before the network, for the manifest.
+        force: replace an existing artifact.
+        progress: told about every stage.
+
+    Raises:
+        UsageError: bad source, plan, inputs or output folder.
+        GateError: a target failed parity; nothing is left behind.
+        UnsupportedError: a target cannot express the network.
+        MissingError: a runtime or extra is not installed.
+    """
+    targets = lowering.parse_targets(to)
+    for target in targets:
+        lowering.require(target)
+    output = Path(output)
+    check_free(output, force=force)
+    prepared = prepare(source, plan, example=example, progress=progress)
+    model, records = rewrite(prepared.model, progress)
+    feeds = load_npz(inputs, prepared.model) if inputs else random_inputs(prepared.model, seed, INPUT_SETS)
+    progress.start("Evaluate in float64", 1)
+    reference = Reference(prepared.model, feeds)
+    progress.step(prepared.name)
+    progress.finish()
+    with atomic_folder(output, force=force) as folder:
+        entries = []
+        for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
+            lowered = lowering.lower(model, folder, target, minimal=minimal)
+            parity = check_parity(reference, lowered, tolerance)
+            entries.append(_target_entry(folder, lowered, parity))
+        manifest = _manifest(
+            prepared, model, reference, entries, records, folder, labels, preprocessing, plan
+        )
+        write_manifest(folder, manifest)
+    return ExportResult(output, read_manifest(output), tuple(records), prepared.compression)
+
+
+def rewrite(model: ir.Model, progress: Progress = SILENT) -> tuple[ir.Model, list[PassRecord]]:
+    """A cleaned and composed copy of ``model``, and what every pass did or why it did not."""
+    copy = model.clone()
+    return copy, [*clean(copy, progress), *compose(copy, progress)]
+
+
+def check_parity(reference: Reference, lowered: Lowered, tolerance: float | None) -> ParityReport:
+    """Compare a lowered target with the reference.
+
+    Raises:
+        GateError: when an output differs; names the first tensor that does.
+    """
+    target = lowered.target
+    with open_session(target.runtime, lowered.entry, threads=1) as session:
+        report = reference.check(session.run, precision=target.precision, tolerance=tolerance)
+    if report.passed:
+        return report
+    first = reference.first_diverging(
+        lambda feed, names: lowering.probe(target, lowered.entry, feed, names),
+        precision=target.precision,
+        tolerance=tolerance,
+    )
+    raise GateError(f"{target}: parity failed: {report.summary()}{_where(first)}; no files were written")
+
+
+def _where(first: str | None) -> str:
+    return f"; first diverging tensor: {first}" if first else ""
+
+
+def _target_entry(folder: Path, lowered: Lowered, parity: ParityReport) -> TargetEntry:
+    return TargetEntry(
+        target=str(lowered.target),
+        runtime=lowered.target.runtime,
+        runtime_version=lowered.runtime_version,
+        precision=lowered.target.precision,  # type: ignore[arg-type]
+        entry=lowered.entry.name,
+        files=[FileEntry.of(folder, path) for path in lowered.files],
+        parity=parity.to_json(),
+    )
+
+
+def _manifest(
+    prepared: Prepared,
+    model: ir.Model,
+    reference: Reference,
+    targets: list[TargetEntry],
+    records: list[PassRecord],
+    folder: Path,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing | None,
+    plan: CompressionPlan | None,
+) -> Manifest:
+    golden = _write_golden(folder, reference)
+    plan_file = _write_plan(folder, prepared, records)
+    stages = {"dense": prepared.dense, "captured": prepared.model, "exported": model}
+    warnings = [w for target in targets for w in target.parity.get("warnings", ())]
+    return Manifest(
+        tdedge_version=tdedge.__version__,
+        name=prepared.name,
+        source_kind=prepared.kind,
+        versions=_versions(targets),
+        inputs=[_tensor_entry(value) for value in prepared.model.graph.inputs],
+        outputs=[_tensor_entry(value) for value in prepared.model.graph.outputs],
+        preprocessing=preprocessing,
+        labels=list(labels) if labels is not None else None,
+        golden=FileEntry.of(folder, golden),
+        targets=targets,
+        plan=FileEntry.of(folder, plan_file),
+        cost={stage: network_cost(m).totals() for stage, m in stages.items() if m is not None},
+        compression_error=compression_error(prepared, reference),
+        warnings=list(dict.fromkeys([*prepared.notes, *warnings])),
+    )
+
+
+def compression_error(prepared: Prepared, reference: Reference) -> dict[str, Any] | None:
+    """Distance of the decomposed network's outputs to the dense network's, on the same inputs."""
+    if prepared.dense is None:
+        return None
+    dense = Reference(prepared.dense, reference.inputs)
+    return compare(dense.outputs, reference.outputs)
+
+
+def _write_golden(folder: Path, reference: Reference) -> Path:
+    """The first input set and the reference's outputs for it, in the network's own dtypes."""
+    arrays: dict[str, np.ndarray] = {f"input.{k}": v for k, v in reference.inputs[0].items()}
+    arrays |= {f"output.{k}": v for k, v in reference.outputs_as_declared(0).items()}
+    path = folder / GOLDEN
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def _write_plan(folder: Path, prepared: Prepared, records: Sequence[PassRecord]) -> Path:
+    """What was decomposed and what was composed, so that the export can be explained and repeated."""
+    content = {
+        "schema_version": 1,
+        "compression": prepared.resolved_plan,
+        "rewrites": [asdict(record) for record in records if record.changed],
+    }
+    path = folder / "plan.json"
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _tensor_entry(value: ir.Value) -> TensorEntry:
+    shape = [int(size) for size in value.shape or () if isinstance(size, int)]
+    return TensorEntry(
+        name=value.name or "",
+        shape=shape,
+        dtype=value.dtype.numpy().name if value.dtype else "",
+        layout={2: "NC", 3: "NCW", 4: "NCHW", 5: "NCDHW"}.get(len(shape), ""),
+    )
+
+
+def _versions(targets: Sequence[TargetEntry]) -> dict[str, str]:
+    import onnx
+
+    runtimes: Mapping[str, str] = {entry.runtime: entry.runtime_version for entry in targets}
+    return {"onnx": onnx.__version__, "onnx_ir": ir.__version__, "numpy": np.__version__, **runtimes}

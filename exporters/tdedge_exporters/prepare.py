@@ -1,0 +1,133 @@
+"""Capture a network and, where a plan is given, compress it: the dense and the decomposed graph.
+
+A torch network is compressed as a module and captured afterwards, so that its layers carry the names
+their owner knows; an ONNX graph is compressed as a graph, without torch.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from tdedge.compress import CompressionReport
+from tdedge.plan import CompressionPlan
+from tdedge.progress import SILENT, Progress
+from tdedge_exporters.capture import Captured, capture, load_module
+from tdedge_exporters.compress import compress_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network and how to load it; see :func:`tdedge_exporters.capture.capture`."""
+
+    location: str | Path | nn.Module
+    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    weights: Path | None = None
+    trust: bool = False
+    python_path: tuple[Path, ...] = ()
+
+    @property
+    def is_module(self) -> bool:
+        """True where a live torch module can be had: a module, or a factory that returns one."""
+        return not isinstance(self.location, Path | str) or ":" in str(self.location)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A captured network, compressed where a plan asked for it.
+
+    Attributes:
+        model: the network to export, decomposed where a plan was given.
+        dense: the network before compression; None where there was none.
+        compression: per-layer report of the compression; None where there was none.
+        module: the live torch module ``model`` was captured from; None for a graph.
+    """
+
+    name: str
+    kind: str
+    model: ir.Model
+    notes: tuple[str, ...]
+    dense: ir.Model | None = None
+    compression: CompressionReport | None = None
+    plan: CompressionPlan | None = None
+    module: Any = None
+
+    @property
+    def resolved_plan(self) -> dict[str, Any] | None:
+        """The plan with every layer's format and ranks written out, as JSON."""
+        if self.plan is None or self.compression is None:
+            return None
+        return self.plan.resolved(self.compression).model_dump(mode="json", exclude_none=True)
+
+
+def prepare(
+    source: str | Path | nn.Module | Source,
+    plan: CompressionPlan | None,
+    *,
+    example: Any = None,
+    progress: Progress = SILENT,
+) -> Prepared:
+    """Capture ``source`` and compress it by ``plan``.
+
+    Raises:
+        UsageError: bad source or plan.
+        MissingError: torch is needed and not installed.
+    """
+    if not isinstance(source, Source):
+        source = Source(source)
+    if plan is not None and source.is_module:
+        return _prepare_module(source, plan, example, progress)
+    captured = _captured(source, source.location, example, progress)
+    if plan is None:
+        return Prepared(captured.name, captured.kind, captured.model, tuple(captured.notes))
+    dense = captured.model.clone()
+    report = compress_model(captured.model, plan, progress)
+    notes = tuple(captured.notes)
+    return Prepared(captured.name, captured.kind, captured.model, notes, dense, report, plan)
+
+
+def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progress: Progress) -> Prepared:
+    from tdedge.compress import compress
+
+    if isinstance(source.location, str | Path):
+        module, found = load_module(source.location, weights=source.weights, python_path=source.python_path)
+        example = found if example is None else example
+    else:
+        module = source.location
+    dense = _captured(source, module, example, progress)
+    small = copy.deepcopy(module)
+    report = compress(small, plan, example=dense.example, progress=progress)
+    captured = _captured(source, small, dense.example, progress)
+    kind = "factory" if isinstance(source.location, str | Path) else "module"
+    name = _name(source, dense)
+    notes = tuple(dense.notes)
+    return Prepared(name, kind, captured.model, notes, dense.model, report, plan, small)
+
+
+def _captured(source: Source, location: Any, example: Any, progress: Progress) -> Captured:
+    progress.start("Capture", 1)
+    try:
+        return capture(
+            location,
+            example=example,
+            input_shapes=source.input_shapes or None,
+            weights=source.weights if location is source.location else None,
+            trust=source.trust,
+            python_path=source.python_path,
+        )
+    finally:
+        progress.step("")
+        progress.finish()
+
+
+def _name(source: Source, captured: Captured) -> str:
+    if isinstance(source.location, str | Path):
+        return str(source.location).rpartition(":")[2] or captured.name
+    return captured.name

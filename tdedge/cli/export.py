@@ -1,0 +1,106 @@
+"""``tdedge export``: a verified artifact for every target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tdedge.cli import options as opt
+from tdedge.cli.output import Output
+
+
+def export(
+    source: opt.Source,
+    output_folder: Annotated[Path, typer.Option("--output", "-o", help="Folder of the artifact.")] = Path(
+        "artifact"
+    ),
+    to: Annotated[
+        str, typer.Option("--to", help="Targets: onnxruntime, openvino, openvino:float16; comma-separated.")
+    ] = "onnxruntime,openvino",
+    plan: opt.PlanFile = None,
+    format_name: opt.FormatName = None,
+    energy: opt.Energy = None,
+    ranks: opt.Ranks = None,
+    rank_ratio: opt.RankRatio = None,
+    keep: opt.Keep = None,
+    weights: opt.Weights = None,
+    input_shape: opt.InputShape = None,
+    python_path: opt.PythonPath = None,
+    trust: opt.Trust = False,
+    inputs: Annotated[
+        Path | None, typer.Option(help="Verify on these inputs: .npz with one array per input.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs to verify on.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest error relative to an output's scale. [default: 1e-4; float16 2e-2]"),
+    ] = None,
+    minimal: Annotated[
+        bool, typer.Option("--minimal", help="Also write .ort and the operator list for reduced builds.")
+    ] = False,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with one class name per line, for the manifest.")
+    ] = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(help="JSON with scale, mean, std and color, for the manifest.")
+    ] = None,
+    explain: opt.Explain = False,
+    dry_run: opt.DryRun = False,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_progress: opt.NoProgress = False,
+) -> None:
+    """Capture a network, compress it if asked, rewrite it exactly, lower it, and prove the outputs equal."""
+    output = Output(json=json, quiet=quiet, no_progress=no_progress)
+    wanted = opt.parse_plan(plan, format_name, energy, ranks, rank_ratio, keep)
+    location = opt.source(source, weights, input_shape, python_path, trust)
+    names = opt.read_labels(labels)
+    applied = opt.read_preprocessing(preprocessing)
+
+    from tdedge.artifact import check_free
+    from tdedge.report import tables
+    from tdedge_exporters import lowering
+
+    check_free(output_folder, force=force)
+    for target in lowering.parse_targets(to):
+        lowering.require(target)
+    if dry_run:
+        from tdedge_exporters.inspection import inspect_network
+
+        with output.progress() as progress:
+            seen = inspect_network(location, wanted, rewrites=True, progress=progress)
+        output.table(tables.costs(seen.costs))
+        output.table(tables.rewrites(seen.records))
+        output.note(f"dry run: {output_folder} not written")
+        output.document({**seen.to_json(), "written": []})
+        return
+
+    from tdedge_exporters.export import export as export_network
+
+    with output.progress() as progress:
+        result = export_network(
+            location,
+            output_folder,
+            to=to,
+            plan=wanted,
+            inputs=inputs,
+            seed=seed,
+            tolerance=tolerance,
+            minimal=minimal,
+            labels=names,
+            preprocessing=applied,
+            force=force,
+            progress=progress,
+        )
+    for warning in result.manifest.warnings:
+        output.note(f"warning: {warning}")
+    if result.compression is not None:
+        output.table(tables.compression(result.compression))
+    if explain:
+        output.table(tables.rewrites(result.records))
+    output.table(tables.parity(result.manifest))
+    output.note(f"wrote {result.folder}")
+    output.document(result.to_json())

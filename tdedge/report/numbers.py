@@ -1,0 +1,37 @@
+"""How figures are written for people."""
+
+from __future__ import annotations
+
+
+def count(value: float) -> str:
+    """A count: 13,598 up to seven digits, then 2,632.9 M or 15.8 G."""
+    if value < 1e6:
+        return f"{value:,.0f}"
+    return f"{value / 1e6:,.1f} M" if value < 1e11 else f"{value / 1e9:,.1f} G"
+
+
+def mebibytes(value: float | None) -> str:
+    """Bytes in MiB; a dash where there is no value."""
+    return "-" if value is None else f"{value / 2**20:,.1f} MiB"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio such as 5.99x; a dash where there is no value."""
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def milliseconds(value: float | None) -> str:
+    """A time such as 41.3 ms; a dash where there is no value."""
+    if value is None:
+        return "-"
+    return f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms" if value < 100 else f"{value:.1f} ms"
+
+
+def error(value: float | None) -> str:
+    """A relative error such as 3.1e-07; a dash where there is none."""
+    return "-" if value is None else f"{value:.1e}"
+
+
+def decibel(value: float | None) -> str:
+    """A signal-to-noise ratio such as 132.4 dB; a dash where there is none (no noise at all)."""
+    return "-" if value is None else f"{value:.1f} dB"

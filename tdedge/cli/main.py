@@ -42,9 +42,7 @@ def root(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="Settings file; options given here win. [default: tdedge.toml if present]"
-        ),
+        typer.Option(help="Settings file; options given here win. [default: tdedge.toml if present]"),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")

@@ -93,9 +93,7 @@ def parse_plan(
     given = [name for name, value in rules.items() if value is not None]
     if plan is not None:
         if format_name or given or keep:
-            raise UsageError(
-                "--plan already says formats and ranks; drop --format, --keep and rank options"
-            )
+            raise UsageError("--plan already says formats and ranks; drop --format, --keep and rank options")
         from tdedge.plan import CompressionPlan
 
         return CompressionPlan.load(plan)

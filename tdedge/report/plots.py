@@ -1,0 +1,119 @@
+"""The plots of the HTML page, as SVG text: one function per plot.
+
+Two colours carry one meaning everywhere: grey is the reference network, blue the other.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from tdedge.report.comparison import Comparison
+
+REFERENCE = "#8c8c8c"
+OTHER = "#1f6fb4"
+PROMISE = "#d9a441"
+
+
+def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
+    """Per target: the MAC ratio the arithmetic promises beside the speed-up the clock shows."""
+    figure, axes = _figure(7.2, 0.9 + 0.75 * len(comparisons))
+    for index, comparison in enumerate(comparisons):
+        row = comparison.rows()[-1]
+        bars = [("promised by MACs", row.mac_ratio, PROMISE, 0.19), ("measured", row.speedup, OTHER, -0.19)]
+        for name, value, colour, shift in bars:
+            if value is None:
+                continue
+            axes.barh(index + shift, value, 0.34, color=colour, label=name if index == 0 else None)
+            axes.text(value, index + shift, f" {value:.2f}x", va="center", fontsize=9)
+        if row.speedup is not None and row.speedup_low is not None and row.speedup_high is not None:
+            spread = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
+            axes.errorbar(row.speedup, index - 0.19, xerr=spread, color="black", lw=1, capsize=2)
+    axes.set_yticks(range(len(comparisons)), [comparison.target for comparison in comparisons])
+    axes.axvline(1, color="black", lw=0.6)
+    axes.set_xlabel("times faster than the reference (95 % interval)")
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return _svg(figure)
+
+
+def latencies(comparison: Comparison) -> str:
+    """Every timed call of every network, with the median."""
+    labels = list(comparison.result["models"])
+    figure, axes = _figure(7.2, 0.9 + 0.45 * len(labels))
+    for index, label in enumerate(labels):
+        samples = comparison.samples_ms(label)
+        colour = REFERENCE if index == 0 else OTHER
+        spread = [index + 0.22 * ((7 * i) % 11 - 5) / 5 for i in range(len(samples))]
+        axes.plot(samples, spread, "o", ms=3, alpha=0.5, color=colour, mew=0)
+        median = comparison.result["models"][label]["latency"]["median_ms"]
+        axes.plot([median, median], [index - 0.36, index + 0.36], color="black", lw=1.2)
+        axes.text(median, index - 0.42, f"{median:.1f} ms", ha="center", va="bottom", fontsize=9)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.75)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"latency of one inference, ms ({comparison.target}, {comparison.threads} thread)")
+    return _svg(figure)
+
+
+def memory(comparisons: Sequence[Comparison]) -> str | None:
+    """Own peak memory of every network per target; None where none was measured."""
+    bars = [
+        (f"{comparison.target}: {row.label}", row.own_memory_bytes, REFERENCE if i == 0 else OTHER)
+        for comparison in comparisons
+        for i, row in enumerate(comparison.rows())
+        if row.own_memory_bytes is not None
+    ]
+    if not bars:
+        return None
+    figure, axes = _figure(7.2, 0.8 + 0.32 * len(bars))
+    for index, (_, value, colour) in enumerate(bars):
+        axes.barh(index, value / 2**20, 0.7, color=colour)
+        axes.text(value / 2**20, index, f" {value / 2**20:.1f}", va="center", fontsize=9)
+    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("peak memory of the network itself, MiB (runtime's own share subtracted)")
+    return _svg(figure)
+
+
+def layer_macs(rows: Sequence[tuple[str, float, float]]) -> str:
+    """MACs of each layer before and after, on a logarithmic axis; ``rows``: (name, before, after)."""
+    figure, axes = _figure(7.2, 0.9 + 0.5 * len(rows))
+    for index, (_, before, after) in enumerate(rows):
+        axes.barh(index + 0.2, before, 0.36, color=REFERENCE, label="dense" if index == 0 else None)
+        axes.barh(index - 0.2, after, 0.36, color=OTHER, label="compressed" if index == 0 else None)
+        axes.text(max(before, after), index, f"  {before / after:.1f}x", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_xscale("log")
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("MACs per inference")
+    axes.legend(frameon=False, fontsize=9)
+    return _svg(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure with one pair of axes, drawn without any display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """The figure as an ``<svg>`` element without a prologue, the same for the same data."""
+    import matplotlib
+
+    stream = io.StringIO()
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "tdedge", "svg.fonttype": "none", "font.family": "sans-serif"}
+    ):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,177 @@
+"""The tables printed on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+
+from tdedge.report import numbers
+from tdedge.report.comparison import Comparison
+
+if TYPE_CHECKING:
+    from tdedge.artifact import Manifest
+    from tdedge.compress import CompressionReport
+    from tdedge.cost import NetworkCost
+    from tdedge_exporters.passes.record import PassRecord
+
+
+def _table(title: str, left: str, *right: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(left)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
+def costs(stages: Mapping[str, NetworkCost]) -> Table:
+    """Totals per stage; where there are several, the ratio of the first to each other."""
+    table = _table("Cost", "network", "parameters", "MACs", "FLOPs", "weights", "peak activations")
+    totals = {name: cost.totals() for name, cost in stages.items()}
+    first = next(iter(totals.values()))
+    for name, own in totals.items():
+        table.add_row(
+            name,
+            numbers.count(own["params"]),
+            numbers.count(own["macs"]),
+            numbers.count(own["flops"]),
+            numbers.mebibytes(own["weight_bytes"]),
+            numbers.mebibytes(own["peak_activation_bytes"]),
+        )
+        if own is not first:
+            keys = ("params", "macs", "flops", "weight_bytes", "peak_activation_bytes")
+            ratios = [numbers.ratio(first[key] / own[key]) if own[key] else "-" for key in keys]
+            table.add_row("  fewer", *ratios, style="dim")
+    return table
+
+
+def layers(cost: NetworkCost) -> Table:
+    """Every layer that computes."""
+    table = _table("Layers", "layer", "op", "output", "parameters", "MACs", "share")
+    total = cost.totals()["macs"] or 1
+    for layer in cost.layers:
+        shape = "x".join(map(str, layer.output_shape))
+        share = f"{layer.macs / total:.1%}"
+        table.add_row(
+            layer.name, layer.op, shape, numbers.count(layer.params), numbers.count(layer.macs), share
+        )
+    return table
+
+
+def compression(report: CompressionReport) -> Table:
+    """What became of every layer."""
+    table = _table("Compression", "layer", "format", "ranks", "parameters", "MACs", "kernel error", "note")
+    for row in report.rows:
+        table.add_row(
+            row.name,
+            row.format or "-",
+            ",".join(map(str, row.ranks)) if row.ranks else "-",
+            _change(row.params_before, row.params_after),
+            _change(row.macs_before, row.macs_after),
+            numbers.error(row.relative_error),
+            row.reason or "",
+        )
+    return table
+
+
+def _change(before: float, after: float) -> str:
+    if before == after:
+        return numbers.count(before)
+    return f"{numbers.count(before)} > {numbers.count(after)}"
+
+
+def rewrites(records: Iterable[PassRecord]) -> Table:
+    """Every rewrite that fired or did not, with its reason."""
+    table = Table(title="Rewrites", title_justify="left", title_style="bold")
+    for column in ("pass", "node", "", "why"):
+        table.add_column(column)
+    for record in records:
+        done = "done" if record.changed else "left"
+        table.add_row(record.pass_name, record.node, done, record.reason)
+    return table
+
+
+def parity(manifest: Manifest) -> Group:
+    """Parity of every target, and the compression error beside it where there was compression."""
+    table = _table("Parity", "target", "output", "largest error", "of scale", "SQNR", "top-1", "result")
+    for target in manifest.targets:
+        _parity_rows(table, target.target, target.parity)
+    if manifest.compression_error is None:
+        return Group(table)
+    beside = _table(
+        "Compression error (decomposed against dense network)", "", "output", "largest error", "of scale",
+        "SQNR", "top-1", "",
+    )  # fmt: skip
+    _parity_rows(beside, "", manifest.compression_error)
+    return Group(table, beside)
+
+
+def parity_report(target: str, report: Mapping[str, Any]) -> Table:
+    """One parity report."""
+    table = _table("Parity", "target", "output", "largest error", "of scale", "SQNR", "top-1", "result")
+    _parity_rows(table, target, report)
+    return table
+
+
+def _parity_rows(table: Table, name: str, report: Mapping[str, Any]) -> None:
+    for output in report["outputs"]:
+        top1 = output.get("top1_agreement")
+        passed = output.get("passed")
+        table.add_row(
+            name,
+            output["name"],
+            numbers.error(output["max_abs"]),
+            numbers.error(output["max_rel"]),
+            numbers.decibel(output["sqnr_db"]),
+            "-" if top1 is None else f"{top1:.0%}",
+            "" if passed is None else "passed" if passed else "FAILED",
+        )
+
+
+def comparison(run: Comparison) -> Table:
+    """One measured run."""
+    table = _table(
+        f"{run.target}, {run.threads} thread{'s' if run.threads > 1 else ''}", "network", "parameters",
+        "MACs", "latency", "measured", "95 % interval", "realisation", "own memory", "parity",
+    )  # fmt: skip
+    for row in run.rows():
+        interval = (
+            "-"
+            if row.speedup_low is None or row.speedup_high is None
+            else f"{row.speedup_low:.2f} to {row.speedup_high:.2f}"
+        )
+        table.add_row(
+            row.label,
+            numbers.ratio(row.params_ratio),
+            numbers.ratio(row.mac_ratio),
+            f"{numbers.milliseconds(row.latency_ms)} ± {row.latency_mad_ms:.2f}",
+            numbers.ratio(row.speedup),
+            interval,
+            "-" if row.realisation is None else f"{row.realisation:.2f}",
+            numbers.mebibytes(row.own_memory_bytes),
+            numbers.error(row.parity),
+        )
+    return table
+
+
+def summary(runs: Sequence[Comparison], parities: Mapping[str, float]) -> Table:
+    """The one table of the demo: a row per target, the last network against the first."""
+    table = _table(
+        "Dense against compressed", "target", "parameters", "MACs", "measured", "realisation", "latency",
+        "own memory", "parity",
+    )  # fmt: skip
+    for run in runs:
+        first, last = run.rows()[0], run.rows()[-1]
+        table.add_row(
+            run.target,
+            numbers.ratio(last.params_ratio),
+            numbers.ratio(last.mac_ratio),
+            numbers.ratio(last.speedup),
+            "-" if last.realisation is None else f"{last.realisation:.2f}",
+            f"{numbers.milliseconds(first.latency_ms)} > {numbers.milliseconds(last.latency_ms)}",
+            f"{numbers.mebibytes(first.own_memory_bytes)} > {numbers.mebibytes(last.own_memory_bytes)}",
+            numbers.error(parities.get(run.target)),
+        )
+    return table

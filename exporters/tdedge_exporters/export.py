@@ -67,6 +67,16 @@ class ExportResult:
     records: tuple[PassRecord, ...]
     compression: CompressionReport | None
 
+    def to_json(self) -> dict[str, Any]:
+        """The document ``tdedge export --json`` prints."""
+        return {
+            "schema_version": 1,
+            "folder": str(self.folder),
+            "manifest": self.manifest.model_dump(mode="json"),
+            "compression": self.compression.to_json() if self.compression else None,
+            "rewrites": [asdict(record) for record in self.records],
+        }
+
 
 def export(
     source: str | Path | nn.Module | Source,
@@ -77,6 +87,7 @@ def export(
     example: Any = None,
     inputs: Path | None = None,
     seed: int = 0,
+    input_sets: int = INPUT_SETS,
     tolerance: float | None = None,
     minimal: bool = False,
     labels: Sequence[str] | None = None,
@@ -94,6 +105,7 @@ def export(
         example: example input of a torch module.
         inputs: ``.npz`` with one array per input to verify on; seeded random ones otherwise.
         seed: seed of the random inputs.
+        input_sets: how many random input sets to verify on.
         tolerance: largest error relative to an output's scale; by precision where not given.
         minimal: also write the ONNX Runtime form for reduced builds.
         labels: class names for the manifest.
@@ -114,7 +126,7 @@ def export(
     check_free(output, force=force)
     prepared = prepare(source, plan, example=example, progress=progress)
     model, records = rewrite(prepared.model, progress)
-    feeds = load_npz(inputs, prepared.model) if inputs else random_inputs(prepared.model, seed, INPUT_SETS)
+    feeds = load_npz(inputs, prepared.model) if inputs else random_inputs(prepared.model, seed, input_sets)
     progress.start("Evaluate in float64", 1)
     reference = Reference(prepared.model, feeds)
     progress.step(prepared.name)

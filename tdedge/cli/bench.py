@@ -81,12 +81,8 @@ def plan_runs(models: list[Path], runtime: str | None) -> dict[str, dict[str, di
     labels = _labels(models)
     found = [_models_of(path, runtime) for path in models]
     if all(not path.is_dir() for path in models):
-        runs = {
-            runtime or "model files": {
-                lb: next(iter(f.values())) for lb, f in zip(labels, found, strict=True)
-            }
-        }
-        return runs
+        files = {label: next(iter(by_target.values())) for label, by_target in zip(labels, found, strict=True)}
+        return {runtime or "model files": files}
     shared = [target for target in found[0] if all(target in other for other in found)]
     if runtime is not None:
         shared = [target for target in shared if runtime in (target, target.split(":")[0])]

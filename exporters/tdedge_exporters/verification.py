@@ -1,0 +1,66 @@
+"""Parity of files that already exist: an artifact against its golden data, files against an original."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tdedge.artifact import read_manifest
+from tdedge.errors import UsageError
+from tdedge.progress import SILENT, Progress, track
+from tdedge_exporters.export import INPUT_SETS
+from tdedge_exporters.prepare import Source, prepare
+from tdedge_exporters.verify import ParityReport, Reference, check_outputs, load_npz, random_inputs
+from tdedge_runtimes.session import open_session, runtime_of
+
+
+def verify_artifact(
+    folder: Path, *, tolerance: float | None = None, progress: Progress = SILENT
+) -> dict[str, ParityReport]:
+    """Run every target of an artifact on its golden inputs.
+
+    Raises:
+        UsageError: when the folder is no intact artifact.
+    """
+    manifest = read_manifest(folder)
+    with np.load(folder / manifest.golden.path, allow_pickle=False) as arrays:
+        golden = {name: arrays[name] for name in arrays.files}
+    feed = {k.removeprefix("input."): v for k, v in golden.items() if k.startswith("input.")}
+    expected = {k.removeprefix("output."): v for k, v in golden.items() if k.startswith("output.")}
+    reports = {}
+    targets = ((entry.target, entry) for entry in manifest.targets)
+    for entry in track(targets, progress, "Verify", len(manifest.targets)):
+        with open_session(entry.runtime, folder / entry.entry, threads=1) as session:
+            reports[entry.target] = check_outputs(
+                [expected], [session.run(feed)], precision=entry.precision, tolerance=tolerance
+            )
+    return reports
+
+
+def verify_files(
+    source: Source,
+    files: Sequence[Path],
+    *,
+    inputs: Path | None = None,
+    seed: int = 0,
+    tolerance: float | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, ParityReport]:
+    """Compare model files with the network they should equal, evaluated in float64.
+
+    Raises:
+        UsageError: when a source or file cannot be read, or its inputs differ from the original's.
+    """
+    for path in files:
+        if not path.is_file():
+            raise UsageError(f"{path} does not exist; expected a model file")
+    prepared = prepare(source, None, progress=progress)
+    feeds = load_npz(inputs, prepared.model) if inputs else random_inputs(prepared.model, seed, INPUT_SETS)
+    reference = Reference(prepared.model, feeds)
+    reports = {}
+    for path in track(((str(p), p) for p in files), progress, "Verify", len(files)):
+        with open_session(runtime_of(path), path, threads=1) as session:
+            reports[str(path)] = reference.check(session.run, precision="float32", tolerance=tolerance)
+    return reports

@@ -1,1 +1,1 @@
-"""One exact rewrite per file; see the package's ``pipeline`` for the order they run in."""
+"""Exact rewrites of ONNX graphs: one per file, each with its algebra, its condition and its reasons."""

@@ -17,6 +17,7 @@ from tdedge.cli.output import Output
 from tdedge.errors import UsageError
 
 if TYPE_CHECKING:
+    from tdedge.report.comparison import Comparison
     from tdedge_exporters.export import ExportResult
 
 SUMMARY = (
@@ -47,9 +48,8 @@ def demo(
         if path.exists() and not force:
             raise UsageError(f"{path} exists; pass --force to replace it")
 
-    from tdedge.cli.bench import compare, plan_runs, write_results
     from tdedge.networks import thetis
-    from tdedge.report import tables
+    from tdedge.report import runs, tables
     from tdedge_exporters.export import export
     from tdedge_exporters.prepare import Source
     from tdedge_runtimes.measure import MeasureOptions
@@ -62,8 +62,8 @@ def demo(
             results[name] = export(
                 source, output_folder / name, to=to, plan=plan, input_sets=1, force=force, progress=progress
             )
-        runs = plan_runs([output_folder / name for name in results], None)
-        comparisons = compare(runs, settings, memory=True, progress=progress)
+        planned = runs.plan_runs([output_folder / name for name in results])
+        comparisons = runs.compare(planned, settings, progress=progress)
 
     small = results["compressed"]
     parities = {entry.target: entry.parity["max_rel"] for entry in small.manifest.targets}
@@ -74,19 +74,19 @@ def demo(
         "compression_error": small.manifest.compression_error,
         "comparisons": [comparison.to_json() for comparison in comparisons],
     }
-    _write_page(output_folder / "report.html", results, comparisons, force=force)
-    write_results(document, comparisons, output_folder / "result.json", None, force=force)
+    runs.write_json(output_folder / "result.json", document, force=force)
+    runs.write_page(output_folder / "report.html", _page(results, comparisons), force=force)
     if small.compression is not None:
         output.table(tables.compression(small.compression))
     output.table(tables.summary(comparisons, parities))
-    output.note(f"open {output_folder / 'report.html'} for the plots; {output_folder / 'result.json'} has all samples")
+    output.note(
+        f"open {output_folder / 'report.html'} for the plots; {output_folder / 'result.json'} has all samples"
+    )
     output.document(document)
 
 
-def _write_page(
-    path: Path, results: dict[str, ExportResult], comparisons: list[Any], *, force: bool
-) -> None:
-    from tdedge.artifact import atomic_file
+def _page(results: dict[str, ExportResult], comparisons: list[Comparison]) -> str:
+    """The HTML page of the demo."""
     from tdedge.report.page import page
 
     small = results["compressed"]
@@ -101,7 +101,7 @@ def _write_page(
         for name, result in results.items()
         for entry in result.manifest.targets
     ]
-    text = page(
+    return page(
         "THETIS Net2, dense against compressed",
         comparisons,
         summary=SUMMARY,
@@ -109,5 +109,3 @@ def _write_page(
         layers=layers,
         parity=parity,
     )
-    with atomic_file(path, force=force) as part:
-        part.write_text(text, encoding="utf-8")

@@ -169,9 +169,7 @@ def small_environment(tmp_path_factory):
 
     def call(*arguments, cwd):
         command = [sys.executable, "-S", "-m", "tdedge.cli.main", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment
-        )
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment)
 
     return call
 

@@ -1,0 +1,44 @@
+"""Nine networks nobody here wrote, as they are and decomposed, for both runtimes."""
+
+import onnx
+import pytest
+from support import light_models
+
+from tdedge.plan import CompressionPlan, LayerRule
+from tdedge_exporters.export import export
+
+TUCKER_HALF = CompressionPlan(default=LayerRule(format="tucker", ratio=0.5))
+
+
+@pytest.mark.parametrize("plan", [None, TUCKER_HALF], ids=["as-is", "tucker-half"])
+@pytest.mark.parametrize("name", light_models.NAMES)
+def test_export_with_parity(tmp_path, name, plan):
+    path = tmp_path / f"{name}.onnx"
+    onnx.save(light_models.randomised(name), path)
+    result = export(path, tmp_path / "out", to="onnxruntime,openvino", plan=plan, input_sets=1)
+    assert [target.target for target in result.manifest.targets] == ["onnxruntime", "openvino"]
+    for target in result.manifest.targets:
+        assert target.parity["passed"]
+        assert 0 < target.parity["max_rel"] <= 1e-4
+    assert not result.manifest.warnings
+    cost = result.manifest.cost
+    if plan is None:
+        assert result.compression is None
+        assert result.manifest.compression_error is None
+        assert cost["exported"]["macs"] == cost["captured"]["macs"]
+    else:
+        assert cost["captured"]["macs"] < cost["dense"]["macs"]
+        assert cost["exported"]["macs"] <= cost["captured"]["macs"]
+        assert result.manifest.compression_error["max_rel"] > 1e-3
+
+
+def test_all_nine_are_there():
+    assert len(light_models.NAMES) == 9
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+def test_constant_weights_are_flagged(tmp_path, name):
+    """As shipped, with constants for weights, a check cannot fail; the report says so."""
+    path = light_models.FOLDER / f"light_{name}.onnx"
+    result = export(path, tmp_path / "out", to="onnxruntime")
+    assert any("constant" in warning for warning in result.manifest.warnings)

@@ -79,9 +79,7 @@ def demo(
     if small.compression is not None:
         output.table(tables.compression(small.compression))
     output.table(tables.summary(comparisons, parities))
-    output.note(
-        f"open {output_folder / 'report.html'} for the plots; {output_folder / 'result.json'} has all samples"
-    )
+    output.note(f"plots: {output_folder / 'report.html'}   every sample: {output_folder / 'result.json'}")
     output.document(document)
 
 

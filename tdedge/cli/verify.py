@@ -50,7 +50,7 @@ def verify(
     else:
         if inputs is not None or not Path(reference).is_dir():
             raise UsageError(
-                f"{reference}: expected an artifact folder alone, or the original network and files to compare"
+                f"{reference}: expected an artifact folder, or the original network and files to compare"
             )
         with output.progress() as progress:
             checked = verify_artifact(Path(reference), tolerance=tolerance, progress=progress)

@@ -1,4 +1,4 @@
-"""Plan, measure and write comparisons of networks: what ``tdedge bench``, the demo and the benchmarks share."""
+"""Plan, measure and write comparisons: what ``tdedge bench``, the demo and the benchmarks share."""
 
 from __future__ import annotations
 

@@ -101,10 +101,7 @@ class Evil:
 @pytest.mark.parametrize("as_weights", [False, True])
 def test_pickle_is_never_loaded(tmp_path, as_weights):
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Evil()))
-    if as_weights:
-        source = ["tdedge.networks.thetis:dense", "--weights", "model.pt"]
-    else:
-        source = ["model.pt"]
+    source = ["tdedge.networks.thetis:dense", "--weights", "model.pt"] if as_weights else ["model.pt"]
     assert_refused(tdedge("export", *source, "-o", "out", cwd=tmp_path), 2, "model.pt")
     assert os.listdir(tmp_path) == ["model.pt"]
 

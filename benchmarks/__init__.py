@@ -1,0 +1,1 @@
+"""Ratios anyone can rerun."""

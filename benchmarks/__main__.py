@@ -1,0 +1,85 @@
+"""Run the benchmarks: ``python -m benchmarks [NAME ...] [--quick] [--threads N] [--output FOLDER]``.
+
+Each benchmark measures ratios: both sides in one process, interleaved, medians with their interval, threads
+pinned, the CPU used by other processes recorded. Results are written as Markdown and JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import formats, thetis
+from tdedge.report import numbers
+from tdedge.report.comparison import Comparison
+from tdedge.report.progress import LineProgress
+from tdedge_runtimes.measure import MeasureOptions
+
+BENCHMARKS = {"thetis": thetis.run, "formats": formats.run}
+
+
+def markdown(results: Sequence[tuple[str, Comparison]]) -> str:
+    """The results as one Markdown table."""
+    head = (
+        "network", "target", "form", "MACs", "measured", "95 % interval", "realisation", "latency",
+        "own memory", "parity",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|---" * 3 + "|---:" * (len(head) - 3) + "|"]
+    for network, comparison in results:
+        for row in comparison.rows():
+            low_high = f"{row.speedup_low:.2f} to {row.speedup_high:.2f}" if row.speedup else "-"
+            cells = (
+                network,
+                comparison.target,
+                row.label,
+                numbers.ratio(row.mac_ratio),
+                numbers.ratio(row.speedup),
+                low_high,
+                f"{row.realisation:.2f}" if row.realisation else "-",
+                f"{numbers.milliseconds(row.latency_ms)} ± {row.latency_mad_ms:.2f}",
+                numbers.mebibytes(row.own_memory_bytes),
+                numbers.error(row.parity),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    noisy = {comparison.target for _, comparison in results if not comparison.quiet}
+    if noisy:
+        lines.append("")
+        lines.append(
+            f"Other processes used more than 6 % of the CPU during runs of: {', '.join(sorted(noisy))}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="fewer formats, shorter runs")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"unknown benchmark {sorted(unknown)[0]!r}; expected {', '.join(BENCHMARKS)}")
+    progress = LineProgress(Console(stderr=True))
+    seconds = 5.0 if arguments.quick else 20.0
+    options = MeasureOptions(threads=arguments.threads, max_seconds=seconds)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names or BENCHMARKS:
+        results = BENCHMARKS[name](options, progress, quick=arguments.quick)
+        table = markdown(results)
+        stem = f"{name}-t{arguments.threads}"
+        (arguments.output / f"{stem}.md").write_text(table, encoding="utf-8")
+        document = {"schema_version": 1, "results": [{"network": n, **c.to_json()} for n, c in results]}
+        (arguments.output / f"{stem}.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+        sys.stdout.write(f"\n## {name}\n\n{table}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Memory of one model: the peak of a fresh process, and what of it is the model's own.
+
+Peak = VmHWM, the largest resident set the process ever had; anonymous = RssAnon, the part that is not
+file-backed, at the end. Own = the same figure minus that of a process that did the same with a
+one-operation model, which removes the interpreter, NumPy and the runtime's library. The own figure holds
+weights, activations, the input and output arrays, and whatever the runtime needed for a moment while it
+loaded the model.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from tdedge_runtimes.figures import Figure, measured, not_measurable
+
+_STATUS = Path("/proc/self/status")
+
+#: The name of a memory figure -> its line in /proc/self/status.
+FIELDS = {"peak_rss_bytes": "VmHWM", "anonymous_bytes": "RssAnon"}
+
+#: An ONNX model (IR 8, opset 18) of one Relu on a float32 tensor ``x`` of shape [1], to ``y``.
+_RELU_ONNX = base64.b64decode(
+    "CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQEg=="
+)
+
+#: The same model as OpenVINO IR; it has no weights, hence no .bin.
+_RELU_IR = b"""<?xml version="1.0"?>
+<net name="baseline" version="11">
+<layers>
+<layer id="0" name="x" type="Parameter" version="opset1"><data shape="1" element_type="f32"/>
+<output><port id="0" precision="FP32" names="x"><dim>1</dim></port></output></layer>
+<layer id="1" name="y" type="ReLU" version="opset1">
+<input><port id="0" precision="FP32"><dim>1</dim></port></input>
+<output><port id="1" precision="FP32" names="y"><dim>1</dim></port></output></layer>
+<layer id="2" name="y/sink_port_0" type="Result" version="opset1" output_names="y">
+<input><port id="0" precision="FP32"><dim>1</dim></port></input></layer>
+</layers>
+<edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>
+<edge from-layer="1" from-port="1" to-layer="2" to-port="0"/></edges>
+</net>
+"""
+
+
+def baseline_suffix(suffix: str) -> str:
+    """The suffix of the one-operation model for models with ``suffix``: .xml for .xml, else .onnx."""
+    return ".xml" if suffix.lower() == ".xml" else ".onnx"
+
+
+def baseline_model(suffix: str) -> bytes:
+    """The bytes of a one-operation model, read the same way as a model file with this suffix."""
+    return _RELU_IR if baseline_suffix(suffix) == ".xml" else _RELU_ONNX
+
+
+def parse_status(text: str, field: str) -> int:
+    """Bytes of one field of a /proc/PID/status text.
+
+    Raises:
+        ValueError: The field is absent or not in kB.
+    """
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0] == f"{field}:":
+            if len(words) != 3 or words[2] != "kB":
+                raise ValueError(f"unexpected line {line.strip()!r}")
+            return int(words[1]) * 1024
+    raise ValueError(f"no line {field}")
+
+
+def read_memory(status: Path = _STATUS) -> dict[str, Figure]:
+    """This process's memory: a figure in bytes, or a reason, per name of ``FIELDS``."""
+    try:
+        text = status.read_text()
+    except OSError:
+        reason = "this system has no readable /proc/self/status"
+        return {name: not_measurable("bytes", reason) for name in FIELDS}
+    figures = {}
+    for name, field in FIELDS.items():
+        try:
+            figures[name] = measured(parse_status(text, field), "bytes")
+        except ValueError as error:
+            figures[name] = not_measurable("bytes", f"/proc/self/status: {error}")
+    return figures
+
+
+def own_memory(model: dict[str, Figure], baseline: dict[str, Figure]) -> dict[str, Figure]:
+    """The figures of a model, and each of them less the baseline's as ``own_...``.
+
+    A difference may be slightly negative for a model as small as the baseline; it is reported as it is.
+    """
+    figures = dict(model)
+    for name in FIELDS:
+        mine, base = model[name], baseline[name]
+        if mine["value"] is None or base["value"] is None:
+            reason = mine.get("reason") or base.get("reason") or "the baseline was not measured"
+            figures[f"own_{name}"] = not_measurable("bytes", reason)
+        else:
+            figures[f"own_{name}"] = measured(mine["value"] - base["value"], "bytes")
+    return figures

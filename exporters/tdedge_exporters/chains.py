@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from tdedge.chain import Chain
 from tdedge.compose import NotExactError
+from tdedge.compress import LayerSite
 from tdedge.factor import Shape
 from tdedge_exporters import graph as g
 from tdedge_exporters.factor_nodes import FactorNode, activation_of, read, with_activation, write
-
-if TYPE_CHECKING:
-    from tdedge.compress import LayerSite
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +147,6 @@ def find_layers(model: ir.Model) -> dict[str, ChainSite]:
 
 def layer_sites(model: ir.Model) -> dict[str, LayerSite]:
     """Every Conv and Linear layer with its input shape (batch 1 where symbolic), by unique name."""
-    from tdedge.compress import LayerSite
-
     return {
         name: LayerSite(site.parts[0].factor, site.input_shape) for name, site in find_layers(model).items()
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import DeduplicateHashedInitializersPass
 
-from tdedge.compress import CompressionReport, LayerSite, decompose_layers
+from tdedge.compress import CompressionReport, decompose_layers
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress
-from tdedge_exporters.chains import find_layers, shared_weight, write_chain
+from tdedge_exporters.chains import find_layers, layer_sites, shared_weight, write_chain
 
 
 def compress_model(model: ir.Model, plan: CompressionPlan, progress: Progress = SILENT) -> CompressionReport:
@@ -21,9 +21,8 @@ def compress_model(model: ir.Model, plan: CompressionPlan, progress: Progress = 
         UsageError: when the plan names a layer or a rank that does not fit the network.
     """
     layers = find_layers(model)
-    sites = {name: LayerSite(site.parts[0].factor, site.input_shape) for name, site in layers.items()}
     shared = any(shared_weight(site.parts[0]) for site in layers.values())
-    decomposition = decompose_layers(sites, plan, progress)
+    decomposition = decompose_layers(layer_sites(model), plan, progress)
     for name, chain in decomposition.chains.items():
         write_chain(model, layers[name], chain, name=name)
     if shared:

@@ -113,7 +113,7 @@ def _names(graph: ir.Graph) -> Iterator[str | None]:
 
 def add_initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Register ``array`` under a name that must be free; its shape and type are set."""
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
     value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
     value.const_value = tensor
     graph.register_initializer(value)

@@ -74,7 +74,7 @@ def walk(
         if opened is not None:
             if blocked is not None:
                 raise NotExactError(f"a value between the wrapping nodes must stay: {blocked}")
-            return opened, members[::-1], path[::-1]
+            return opened, members[::-1], [node, *path[::-1]]
         if member(node):
             members.append(node)
         elif not transparent(node):

@@ -41,7 +41,7 @@ class UnwrapReshapePass(NodePass):
         def member(candidate: ir.Node) -> bool:
             sizes = g.dims(candidate.outputs[0]) or ()
             alike = len(sizes) > 2 and static(sizes[2:]) and positions(sizes[2:]) == positions(target[2:])
-            known = (*ELEMENTWISE, *BINARY, "Conv")
+            known = (*ELEMENTWISE, *BINARY, "BatchNormalization", "Conv")
             return alike and candidate.op_type in known and candidate.domain in ("", "ai.onnx")
 
         found = walk(node.inputs[0], source, _keeps_channels, member)

@@ -1,0 +1,141 @@
+"""How far two lists of outputs are apart, output by output; the arithmetic below every parity report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Outputs = Mapping[str, Array]
+
+#: Outputs this small throughout are more likely dead than meant.
+NEAR_ZERO = 1e-6
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Distance of one output to its reference, over all input sets together.
+
+    Attributes:
+        name: of the output.
+        max_abs: largest absolute difference.
+        max_rel: ``max_abs / scale``.
+        scale: largest absolute value of the reference.
+        sqnr_db: signal-to-noise ratio ``10 log10(sum ref^2 / sum error^2)``; None without any noise.
+        top1_agreement: share of positions where the largest entry along axis 1 (the classes) is the same,
+            ties of the reference in float32 counted as agreement; None where there are no classes.
+        reason: why the values cannot be equal whatever the tolerance ("" where they can).
+    """
+
+    name: str
+    max_abs: float
+    max_rel: float
+    scale: float
+    sqnr_db: float | None
+    top1_agreement: float | None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; null for a figure that is not finite."""
+        return {k: finite_or_none(v) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def agree(name: str, expected: Sequence[Array], actual: Sequence[Array]) -> Agreement:
+    """Compare one output over all input sets; shapes are compared set by set."""
+    for wanted, got in zip(expected, actual, strict=True):
+        if wanted.shape != got.shape:
+            return _unequal(name, f"shape {got.shape}, expected {wanted.shape}")
+        if (problem := _kind_problem(wanted.dtype, got.dtype)) is not None:
+            return _unequal(name, problem)
+    reference = np.concatenate([np.asarray(value, np.float64).ravel() for value in expected])
+    target = np.concatenate([np.asarray(value, np.float64).ravel() for value in actual])
+    finite = np.isfinite(reference) & np.isfinite(target)
+    odd = ~finite
+    if not np.array_equal(reference[odd], target[odd], equal_nan=True):
+        count = int(odd.sum())
+        return _unequal(name, f"{count} of {odd.size} values are NaN or infinite and differ")
+    error = np.abs(target - reference)[finite]
+    signal = reference[finite]
+    max_abs, scale = float(error.max(initial=0.0)), float(np.abs(signal).max(initial=0.0))
+    reason = ""
+    if max_abs and not np.issubdtype(actual[0].dtype, np.floating):
+        reason = f"{int((error > 0).sum())} of {error.size} integers differ"
+    return Agreement(
+        name=name,
+        max_abs=max_abs,
+        max_rel=_ratio(max_abs, scale),
+        scale=scale,
+        sqnr_db=_sqnr(signal, error),
+        top1_agreement=_top1(expected, actual, scale),
+        reason=reason,
+    )
+
+
+def doubts(name: str, expected: Sequence[Array], tolerance: float) -> list[str]:
+    """Why a check of this output says little: it would pass for (nearly) any network.
+
+    Args:
+        name: of the output.
+        expected: the reference, one array per input set.
+        tolerance: largest error relative to the scale that passes.
+    """
+    values = [np.asarray(value, np.float64) for value in expected]
+    flat = np.concatenate([value.ravel() for value in values])
+    flat = flat[np.isfinite(flat)]
+    scale = float(np.abs(flat).max(initial=0.0))
+    found = []
+    if scale < NEAR_ZERO:
+        found.append(f"reference output {name!r} is near zero (largest value {scale:.1e})")
+    if flat.size > 1 and float(np.ptp(flat)) <= tolerance * scale:
+        found.append(f"reference output {name!r} is constant")
+    elif len(values) > 1 and _same(values, tolerance * scale):
+        found.append(f"reference output {name!r} does not depend on the input")
+    return [f"{doubt}; a parity check on it proves nothing" for doubt in found]
+
+
+def _same(values: Sequence[Array], gap: float) -> bool:
+    first = values[0]
+    return all(v.shape == first.shape and np.allclose(v, first, 0, gap, equal_nan=True) for v in values[1:])
+
+
+def _unequal(name: str, reason: str) -> Agreement:
+    return Agreement(name, math.inf, math.inf, math.nan, None, None, reason)
+
+
+def _kind_problem(wanted: np.dtype[Any], got: np.dtype[Any]) -> str | None:
+    """A reference in float64 stands for any float; integers may differ in width, not in kind."""
+    kinds = {"i": "integer", "u": "integer", "b": "bool"}
+    if kinds.get(wanted.kind, wanted.kind) == kinds.get(got.kind, got.kind):
+        return None
+    return f"element type {got}, expected {wanted}"
+
+
+def _ratio(gap: float, scale: float) -> float:
+    return gap / scale if scale else (math.inf if gap else 0.0)
+
+
+def _sqnr(signal: Array, error: Array) -> float | None:
+    noise, power = float(np.sum(error**2)), float(np.sum(signal**2))
+    return 10 * math.log10(power / noise) if noise and power else None
+
+
+def _top1(expected: Sequence[Array], actual: Sequence[Array], scale: float) -> float | None:
+    tie = 4 * float(np.finfo(np.float32).eps) * scale
+    hits = []
+    for wanted, got in zip(expected, actual, strict=True):
+        if wanted.ndim < 2 or wanted.shape[1] < 2 or not wanted.size:
+            return None
+        wanted = np.asarray(wanted, np.float64)
+        chosen = np.take_along_axis(wanted, np.argmax(got, axis=1, keepdims=True), axis=1)
+        hits.append((chosen >= wanted.max(axis=1, keepdims=True) - tie).ravel())
+    return float(np.mean(np.concatenate(hits)))

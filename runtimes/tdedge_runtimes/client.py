@@ -22,7 +22,7 @@ from tdedge_runtimes.session import runtime_of
 # Loads exactly this copy of the package in the child, whatever else is installed there.
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); import tdedge_runtimes; sys.path.pop(0); "
-    "from tdedge_runtimes.worker import main; raise SystemExit(main())"
+    "from tdedge_runtimes.worker import start; start()"
 )
 _INTERRUPTED = 130
 

@@ -91,10 +91,11 @@ class OnnxRuntimeSession:
             RuntimeInputError: An input does not fit.
             RuntimeFailed: The runtime failed.
         """
+        session = self._open()
         names = [info.name for info in self._outputs]
         checked = check_inputs(self._inputs, inputs)
         try:
-            values = self._open().run(names, checked)
+            values = session.run(names, checked)
         except Exception as error:
             raise RuntimeFailed(f"onnxruntime failed: {first_line(error)}") from None
         return dict(zip(names, values, strict=True))

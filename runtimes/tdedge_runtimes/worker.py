@@ -7,7 +7,7 @@ N}``, and the process exits with that code. The jobs are described in ``tdedge_r
 
 The package alone makes a runnable archive for a device (it needs NumPy and one runtime there)::
 
-    python -m zipapp FOLDER_WITH_THE_PACKAGE -m tdedge_runtimes.worker:main -o worker.pyz
+    python -m zipapp FOLDER_WITH_THE_PACKAGE -m tdedge_runtimes.worker:start -o worker.pyz
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from tdedge_runtimes.errors import RuntimeInputError, RuntimesError
 from tdedge_runtimes.figures import SCHEMA_VERSION
@@ -44,6 +44,11 @@ def main() -> int:
         json.dump(result, stream, allow_nan=False)
         stream.write("\n")
     return int(result.get("exit_code", 0))
+
+
+def start() -> NoReturn:
+    """``main`` as the whole program: ends the process with the exit code, also from an archive."""
+    raise SystemExit(main())
 
 
 def _do(text: bytes) -> dict[str, Any]:
@@ -77,4 +82,4 @@ def _error(line: str, exit_code: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    start()

@@ -1,0 +1,87 @@
+"""Memory figures from written texts, and the baseline models checked by onnx and both runtimes."""
+
+import numpy as np
+import onnx
+import pytest
+
+from tdedge_runtimes.memory import (
+    FIELDS,
+    baseline_model,
+    baseline_suffix,
+    own_memory,
+    parse_status,
+    read_memory,
+)
+from tdedge_runtimes.session import open_session
+
+STATUS = "Name:\tpython\nVmHWM:\t   65432 kB\nVmRSS:\t   60000 kB\nRssAnon:\t    1000 kB\n"
+
+
+def test_fields_are_bytes():
+    assert parse_status(STATUS, "VmHWM") == 65432 * 1024
+
+
+@pytest.mark.parametrize("text", ["", "VmHWM:\t 5\n", "VmHWMX:\t 5 kB\n", "VmHWM: 5 MB\n"])
+def test_other_lines_are_refused(text):
+    with pytest.raises(ValueError, match="line"):
+        parse_status(text, "VmHWM")
+
+
+def test_a_missing_field_spares_the_other(tmp_path):
+    (tmp_path / "status").write_text("VmHWM: 2 kB\n")
+    figures = read_memory(tmp_path / "status")
+    assert figures["peak_rss_bytes"]["value"] == 2048
+    assert figures["anonymous_bytes"]["value"] is None
+    assert "RssAnon" in figures["anonymous_bytes"]["reason"]
+
+
+def test_no_proc_is_a_reason(tmp_path):
+    figures = read_memory(tmp_path / "absent")
+    assert {figure["value"] for figure in figures.values()} == {None}
+    assert all("/proc/self/status" in figure["reason"] for figure in figures.values())
+
+
+def test_the_peak_grows_with_what_is_touched():
+    before = read_memory()["peak_rss_bytes"]["value"]
+    block = np.ones(64 * 2**20, dtype=np.uint8)
+    after = read_memory()
+    assert block.all()
+    assert after["anonymous_bytes"]["value"] >= 60 * 2**20
+    assert after["peak_rss_bytes"]["value"] >= max(before, 64 * 2**20)
+
+
+def test_own_is_the_difference(tmp_path):
+    (tmp_path / "model").write_text(STATUS)
+    (tmp_path / "base").write_text(STATUS.replace("65432", "60000"))
+    figures = own_memory(read_memory(tmp_path / "model"), read_memory(tmp_path / "base"))
+    assert figures["peak_rss_bytes"]["value"] == 65432 * 1024
+    assert figures["own_peak_rss_bytes"] == {"value": 5432 * 1024, "unit": "bytes", "kind": "measured"}
+    assert figures["own_anonymous_bytes"]["value"] == 0
+
+
+def test_own_without_a_baseline_is_a_reason(tmp_path):
+    (tmp_path / "model").write_text(STATUS)
+    figures = own_memory(read_memory(tmp_path / "model"), read_memory(tmp_path / "absent"))
+    assert set(figures) == {*FIELDS, *(f"own_{name}" for name in FIELDS)}
+    assert figures["own_peak_rss_bytes"]["value"] is None
+    assert "/proc/self/status" in figures["own_peak_rss_bytes"]["reason"]
+
+
+def test_the_baseline_is_one_relu():
+    model = onnx.load_from_string(baseline_model(".onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Relu"]
+    assert (model.ir_version, model.opset_import[0].version) == (8, 18)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "suffix"),
+    [("onnxruntime", ".onnx"), ("onnxruntime", ".ort"), ("openvino", ".onnx"), ("openvino", ".xml")],
+)
+@pytest.mark.parametrize("value", [-2.0, 3.0])
+def test_both_runtimes_run_the_baseline(tmp_path, runtime, suffix, value):
+    path = tmp_path / f"baseline{baseline_suffix(suffix)}"
+    path.write_bytes(baseline_model(suffix))
+    with open_session(runtime, path) as session:
+        outputs = session.run({"x": np.array([value], dtype=np.float32)})
+    assert outputs["y"].tolist() == [max(0.0, value)]

@@ -1,10 +1,9 @@
-"""Structural clean-up by onnx-simplifier: no-op nodes, shape arithmetic, nested reshapes, pads, MatMul + Add.
+"""Structural clean-up by onnx-simplifier: no-op nodes, shape arithmetic, nested reshapes, pads.
 
 Exactness: each of its rewrites keeps the function of the graph; its result is taken only where the
 graph's interface (names, types, ranks of inputs and outputs) is unchanged and no operator domain was
 added. Weights of at least ``WEIGHT_BYTES`` travel as graph inputs, so that a large network is neither
-copied nor hits the 2 GiB limit of protobuf; contractions of weights are folded before, in place. Its
-BatchNormalization fusion is off, because :mod:`tdedge_exporters.passes.fold_affine` does it and records it.
+copied nor hits the 2 GiB limit of protobuf; contractions of weights are folded before, in place.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 import onnxsim
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from tdedge_exporters.graph import Names
 from tdedge_exporters.passes.record import RecordingPass
@@ -20,7 +20,19 @@ from tdedge_exporters.passes.record import RecordingPass
 #: Initializers of at least this size are not sent through the simplifier.
 WEIGHT_BYTES = 64 * 1024
 
-_SKIPPED = ("fuse_bn_into_conv", "eliminate_duplicate_initializer", "fuse_qkv")
+#: Fusions that other passes do with a record, or that would hide a factor: a MatMul with bias in
+#: channels-last becomes three nodes, weights that happen to be equal become shared.
+_SKIPPED = (
+    "eliminate_duplicate_initializer",
+    "fuse_attention",
+    "fuse_bn_into_conv",
+    "fuse_matmul_add_bias_into_gemm",
+    "fuse_matmul_add_bias_into_gemm_batched",
+    "fuse_mul_into_conv",
+    "fuse_preceding_mul_into_conv",
+    "fuse_qkv",
+    "fuse_rms_norm",
+)
 
 
 class SimplifyPass(RecordingPass):
@@ -52,6 +64,7 @@ class SimplifyPass(RecordingPass):
         model.graph = graph
         model.metadata_props.clear()
         model.metadata_props.update(metadata)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         after = sum(1 for _ in graph)
         self.record("graph", before != after, f"onnxsim: {before} -> {after} nodes")
         return ir.passes.PassResult(model, before != after)
@@ -113,5 +126,7 @@ def _difference(old: ir.Graph, new: ir.Graph, weights: Sequence[str | None]) -> 
             return f"{before.name!r} ({before.dtype}) became {after.name!r} ({after.dtype})"
         if before.shape is not None and after.shape is not None and before.shape.rank() != after.shape.rank():
             return f"{before.name!r} of shape {before.shape} became {after.shape}"
+    if dict(old.opset_imports) != dict(new.opset_imports):
+        return f"operator sets {dict(old.opset_imports)} became {dict(new.opset_imports)}"
     added = {node.domain for node in new} - {node.domain for node in old}
     return f"new operator domains {sorted(added)}" if added else None

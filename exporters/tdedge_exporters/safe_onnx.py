@@ -8,6 +8,7 @@ all pieces together within a limit).
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
@@ -169,7 +170,8 @@ def _expected_bytes(tensor: onnx.TensorProto, where: str) -> int | None:
         raise UsageError(f"{where} has the impossible shape {list(tensor.dims)}")
     try:
         dtype = ir.DataType(tensor.data_type)
-        return -(-math.prod(map(int, tensor.dims)) * dtype.bitwidth // 8)
+        bits: int = math.prod(tensor.dims) * dtype.bitwidth
+        return -(-bits // 8)
     except TypeError:
         return None
     except ValueError:

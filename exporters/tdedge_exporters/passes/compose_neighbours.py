@@ -107,7 +107,8 @@ def _extend(
         for part in site.parts[start:stop]:
             if (name := shared_weight(part)) is not None:
                 raise NotExactError(f"the weight {name!r} of {part.name} is shared with other nodes")
-        _require_small(first, second)
+        if first.activation is None:
+            _require_small(first, second)
         segments[start, stop] = compose(first, second)
     except NotExactError as refusal:
         reasons.setdefault(stop - 1, refusal.message)

@@ -48,7 +48,7 @@ class SimplifyPass(RecordingPass):
         try:
             proto = ir.to_proto(model)
         finally:
-            _restore_weights(model.graph, weights, count)
+            _restore_weights(model.graph, count)
         try:
             simplified, _ = onnxsim.simplify(proto, skipped_optimizers=list(_SKIPPED))
             graph = ir.from_proto(simplified).graph
@@ -96,18 +96,20 @@ def _withdraw_weights(graph: ir.Graph) -> list[ir.Value]:
     return large
 
 
-def _restore_weights(graph: ir.Graph, weights: Sequence[ir.Value], count: int) -> None:
-    del graph.inputs[count:]
-    for value in weights:
+def _restore_weights(graph: ir.Graph, count: int) -> None:
+    for value in _take_inputs(graph, count):
         graph.register_initializer(value)
+
+
+def _take_inputs(graph: ir.Graph, count: int) -> list[ir.Value]:
+    """Remove the inputs after the first ``count``; one at a time, because a removed slice is not tracked."""
+    return [graph.inputs.pop() for _ in range(len(graph.inputs) - count)][::-1]
 
 
 def _adopt_weights(graph: ir.Graph, weights: Sequence[ir.Value], count: int) -> None:
     """Make the last inputs of the simplified graph initializers again, those still used."""
     tensors = {value.name: value.const_value for value in weights}
-    travelled = list(graph.inputs[count:])
-    del graph.inputs[count:]
-    for value in travelled:
+    for value in _take_inputs(graph, count):
         if value.uses():
             value.const_value = tensors[value.name]
             graph.register_initializer(value)

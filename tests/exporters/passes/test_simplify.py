@@ -3,6 +3,7 @@ import onnx
 import onnxsim
 from support.graphs import Net, assert_rewrites, ops, reasons
 
+from tdedge_exporters.chains import find_chains
 from tdedge_exporters.passes import simplify
 from tdedge_exporters.passes.simplify import SimplifyPass
 
@@ -32,6 +33,7 @@ def test_clutter_goes_and_weights_stay():
     assert "onnxsim: 6 -> 2 nodes" in reasons(step.records, True)
     assert [value.name for value in model.graph.inputs] == ["x"]
     assert not model.metadata_props
+    assert [site.chain.ranks for site in find_chains(model)] == [(32,)]
 
 
 def test_nothing_large_travels(monkeypatch):
@@ -60,6 +62,7 @@ def replaced(monkeypatch, result):
     model = assert_rewrites(cluttered(), step, "y")
     assert ops(model) == {"Pad": 1, "Conv": 2, "Reshape": 2, "Dropout": 1}
     assert len(model.graph.initializers) == 6
+    assert not any(value.is_graph_input() for value in model.graph.initializers.values())
     return reasons(step.records)
 
 

@@ -255,10 +255,11 @@ _MACS: dict[str, Callable[[ir.Node], int]] = {
 
 
 def _bytes(value: ir.Value) -> int:
+    elements = math.prod(shape_of(value))
     dtype = value.dtype if value.const_value is None else value.const_value.dtype
     if dtype is None:
         raise UsageError(f"value {value.name!r} has no known type; the graph needs type inference")
-    return math.ceil(math.prod(shape_of(value)) * dtype.itemsize)
+    return math.ceil(elements * dtype.itemsize)
 
 
 def _peak(graph: ir.Graph, nodes: list[ir.Node], constants: set[ir.Value]) -> int:

@@ -1,0 +1,27 @@
+"""Fixtures every test may use; torch is imported only by those that need it."""
+
+import os
+
+import pytest
+
+# Numerical libraries that are loaded later take one thread each: tests are small, and often run side by side.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session")
+def trained_ntt():
+    """(module in evaluation mode, example input, accuracy) of an NTT network trained from scratch."""
+    from support import training
+
+    trained = training.trained_ntt()
+    return trained.module, trained.example, trained.accuracy
+
+
+@pytest.fixture(scope="session")
+def trained_kcp():
+    """(module in evaluation mode, example input, accuracy) of a KCP network trained from scratch."""
+    from support import training
+
+    trained = training.trained_kcp()
+    return trained.module, trained.example, trained.accuracy

@@ -64,8 +64,8 @@ def agree(name: str, expected: Sequence[Array], actual: Sequence[Array]) -> Agre
     if not np.array_equal(reference[odd], target[odd], equal_nan=True):
         count = int(odd.sum())
         return _unequal(name, f"{count} of {odd.size} values are NaN or infinite and differ")
-    error = np.abs(target - reference)[finite]
     signal = reference[finite]
+    error = np.abs(target[finite] - signal)
     max_abs, scale = float(error.max(initial=0.0)), float(np.abs(signal).max(initial=0.0))
     reason = ""
     if max_abs and not np.issubdtype(actual[0].dtype, np.floating):

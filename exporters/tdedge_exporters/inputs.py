@@ -72,14 +72,15 @@ def load_npz(path: Path, model: ir.Model) -> list[dict[str, Array]]:
     """
     wanted = {value.name or "": value for value in model.graph.inputs}
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise UsageError(f"{path} holds a single array; expected .npz, as np.savez writes it")
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise UsageError(f"{path} holds a single array; expected .npz, as np.savez writes it")
+        with stored:
             if set(stored.files) != set(wanted):
                 raise UsageError(
                     f"{path} holds arrays {sorted(stored.files)}; the network takes {sorted(wanted)}"
                 )
-            feed = {name: stored[name] for name in wanted}
+            feed = {name: np.asarray(stored[name]) for name in wanted}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is not a readable .npz file: {error}") from error
     for name, array in feed.items():

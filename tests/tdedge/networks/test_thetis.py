@@ -111,6 +111,7 @@ def test_example_inputs():
     assert tuple(clip.shape) == thetis.INPUT_SHAPE
     assert clip.dtype == torch.float32
     assert torch.equal(clip, again)
+    assert torch.equal(clip, thetis.dense(seed=1).example_input)
     assert not torch.equal(clip, other)
     assert 0 <= float(clip.min()) < float(clip.max()) <= 1
     assert float((clip[:, :, 1:] - clip[:, :, :-1]).abs().mean()) > 0.01

@@ -32,7 +32,7 @@ from tdedge.formats.topology import Step, channels, checked_ranks, decomposed, i
 
 NAME = "tucker"
 _ITERATIONS = 50
-_TOLERANCE = 1e-6  # change of the relative error at which the iteration stops
+_TOLERANCE = 1e-4  # change of the relative error at which the iteration stops
 
 
 def max_ranks(dense: Factor) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ _LAZY = {
     "capture": "tdedge_exporters.capture",
     "export": "tdedge_exporters.export",
     "verify": "tdedge_exporters.verify",
-    "bench": "tdedge_runtimes.measure",
+    "bench": "tdedge_runtimes.client",
 }
 
 __all__ = ["__version__", *sorted(_LAZY)]

@@ -127,10 +127,9 @@ def export(
     prepared = prepare(source, plan, example=example, progress=progress)
     model, records = rewrite(prepared.model, progress)
     feeds = load_npz(inputs, prepared.model) if inputs else random_inputs(prepared.model, seed, input_sets)
-    progress.start("Evaluate in float64", 1)
     reference = Reference(prepared.model, feeds)
-    progress.step(prepared.name)
-    progress.finish()
+    for _ in track([(prepared.name, reference)], progress, "Evaluate in float64", 1):
+        _ = reference.outputs
     with atomic_folder(output, force=force) as folder:
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):

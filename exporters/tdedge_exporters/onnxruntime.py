@@ -14,13 +14,16 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import Lowered, Target
+from tdedge_runtimes.privacy import import_onnxruntime
+
+onnxruntime = import_onnxruntime()
 
 _EXPLAINED = "the graph is valid ONNX but ONNX Runtime refuses it"
 
@@ -57,7 +60,7 @@ def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -
     return dict(zip(wanted, results, strict=True))
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

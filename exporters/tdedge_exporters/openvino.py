@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import openvino
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import Lowered, Target
+from tdedge_runtimes.privacy import import_openvino
+
+openvino = import_openvino()
 
 
 def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = False) -> Lowered:

@@ -103,7 +103,7 @@ def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progres
         module = source.location
     dense = _captured(source, module, example, progress)
     small = copy.deepcopy(module)
-    report = compress(small, plan, example=dense.example, progress=progress)
+    report = compress(small, plan, example=dense.example or (), progress=progress)
     captured = _captured(source, small, dense.example, progress)
     kind = "factory" if isinstance(source.location, str | Path) else "module"
     name = _name(source, dense)

@@ -43,24 +43,32 @@ def demo(
 ) -> None:
     """Compress, export, verify and measure the THETIS network; print one table and write one page."""
     output = Output(json=json, quiet=quiet, no_progress=no_progress)
-    outputs = [output_folder / name for name in ("dense", "compressed", "result.json", "report.html")]
+    outputs = [
+        output_folder / name for name in ("dense", "compressed", "clip.npz", "result.json", "report.html")
+    ]
     for path in outputs:
         if path.exists() and not force:
             raise UsageError(f"{path} exists; pass --force to replace it")
 
+    import numpy as np
+
+    from tdedge.artifact import atomic_file
     from tdedge.networks import thetis
     from tdedge.report import runs, tables
     from tdedge_exporters.export import export
     from tdedge_exporters.prepare import Source
     from tdedge_runtimes.measure import MeasureOptions
 
-    settings = MeasureOptions(threads=threads, max_seconds=seconds)
-    source = Source(thetis.dense().eval(), {"": thetis.INPUT_SHAPE})
+    settings = MeasureOptions(threads=threads, max_seconds=seconds, min_blocks=8)
+    source = Source(thetis.dense())
+    clip = output_folder / "clip.npz"
+    with atomic_file(clip, force=force) as part:
+        np.savez_compressed(part, clip=thetis.example_inputs()[0].numpy())
     with output.progress() as progress:
         results: dict[str, ExportResult] = {}
         for name, plan in (("dense", None), ("compressed", thetis.PLAN)):
             results[name] = export(
-                source, output_folder / name, to=to, plan=plan, input_sets=1, force=force, progress=progress
+                source, output_folder / name, to=to, plan=plan, inputs=clip, force=force, progress=progress
             )
         planned = runs.plan_runs([output_folder / name for name in results])
         comparisons = runs.compare(planned, settings, progress=progress)

@@ -94,7 +94,7 @@ def compare(
     comparisons = []
     for target, models in track(((t, (t, m)) for t, m in runs.items()), progress, "Measure", len(runs)):
         specs = {
-            label: {key: model[key] for key in ("path", "runtime") if model.get(key)}
+            label: {key: model[key] for key in ("path", "runtime", "precision") if model.get(key)}
             for label, model in models.items()
         }
         result = measure_models(specs, options, memory=memory)

@@ -39,12 +39,12 @@ COMPOSE: tuple[type[RecordingPass], ...] = (MergeBranchesPass, ComposeNeighbours
 def clean(model: ir.Model, progress: Progress = SILENT) -> list[PassRecord]:
     """Fold, simplify and turn wrapped factors into plain ones, in place; inputs and outputs stay."""
     InlinePass()(model)
-    return _run(model, CLEAN, progress, "clean")
+    return _run(model, CLEAN, progress, "Clean")
 
 
 def compose(model: ir.Model, progress: Progress = SILENT) -> list[PassRecord]:
     """Merge branches and compose neighbours where exact and no dearer in multiply-accumulates, in place."""
-    return _run(model, COMPOSE, progress, "compose")
+    return _run(model, COMPOSE, progress, "Compose")
 
 
 def _run(

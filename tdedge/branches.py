@@ -22,8 +22,8 @@ def add_branches(branches: Sequence[Chain]) -> Chain:
     """One wider chain equal to the sum of parallel chains that read the same input.
 
     Raises:
-        NotExactError: when the branches differ in geometry or activation, when an inner factor's
-            groups cannot hold blocks of unequal size, or when a last factor has an activation.
+        NotExactError: when the branches differ in geometry, activation or outer channels, when an inner
+            factor's groups cannot hold blocks of unequal size, or when a last factor has an activation.
     """
     lengths = {len(branch) for branch in branches}
     if len(lengths) != 1 or lengths == {1}:
@@ -33,6 +33,9 @@ def add_branches(branches: Sequence[Chain]) -> Chain:
         geometry = {(f.kernel_size, f.stride, f.pads, f.dilation, f.activation) for f in column}
         if len(geometry) != 1:
             raise NotExactError(f"branches differ in geometry or activation at factor {index}")
+    ends = {(branch.in_channels, branch.out_channels) for branch in branches}
+    if len(ends) != 1:
+        raise NotExactError(f"branches of unequal (input, output) channels {sorted(ends)}")
     if columns[-1][0].activation is not None:
         raise NotExactError("the last factor has an activation; a sum of activations is not one")
     merged = [_widen_first(columns[0])]

@@ -75,7 +75,7 @@ def _start(tensor: Array, rank: int) -> list[Array]:
     Unperturbed they can be a saddle point, where the sweeps stop at once (tensors with symmetric modes).
     """
     rng = np.random.default_rng(0)
-    factors = []
+    factors: list[Array] = []
     for mode in range(1, tensor.ndim):
         vectors, _ = left_singular(unfold(tensor, mode), rank)
         size, known = vectors.shape

@@ -110,10 +110,9 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
 def _check_json(content: bytes, where: str) -> None:
     try:
-        document = json.loads(content)
+        _check_value(json.loads(content), where)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not JSON: {brief(error)}") from error
-    _check_value(document, where)
 
 
 def _check_value(value: Any, where: str) -> None:

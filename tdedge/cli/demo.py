@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tdedge.report.comparison import Comparison
     from tdedge_exporters.export import ExportResult
 
+FILES = ("dense", "compressed", "clip.npz", "result.json", "report.html")
+
 SUMMARY = (
     "THETIS Net2, the video network of Rasmussen et al. 2022 (two 3-D convolutions, 28 frames of 120x160 "
     "with depth), dense and Tucker-decomposed at the published ranks. Both were exported, both were checked "

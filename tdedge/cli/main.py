@@ -64,9 +64,9 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result: Any = app(args=arguments, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; nothing was left half-written", EXIT_INTERRUPTED)
+        result = EXIT_INTERRUPTED
     except typer.Exit as stop:
-        return stop.exit_code
+        result = stop.exit_code
     except TdedgeError as error:
         return _fail(error.message, error.exit_code)
     except BrokenPipeError:
@@ -74,6 +74,8 @@ def run(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _from_elsewhere(error)
+    if result == EXIT_INTERRUPTED:  # the parser turns Ctrl-C into this code by itself
+        return _fail("interrupted; nothing was left half-written", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

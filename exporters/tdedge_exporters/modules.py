@@ -150,8 +150,8 @@ def _ordered(module: nn.Module, names: list[str], shapes: Mapping[str, Shape]) -
     Raises:
         UsageError: when a name is unknown or an argument before a named one has no shape.
     """
-    if set(shapes) == {""} and names:
-        return {names[0]: tuple(shapes[""])}
+    if set(shapes) == {""}:
+        return {(names or [""])[0]: tuple(shapes[""])}
     unknown = sorted(set(shapes) - set(names))
     if unknown:
         raise UsageError(f"--input-shape names input {unknown[0]!r}; {type(module).__name__} takes {names}")

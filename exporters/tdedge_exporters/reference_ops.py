@@ -183,6 +183,67 @@ class Conv(OpRun):  # type: ignore[misc]
         return (convolve(x, w, b, windows, group or 1),)
 
 
+class ConvTranspose(OpRun):  # type: ignore[misc]
+    """Transposed convolution, tap by tap; ONNX's own fails with groups and with ``output_shape``."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None = None,
+        auto_pad: str | None = None,
+        dilations: list[int] | None = None,
+        group: int | None = None,
+        kernel_shape: list[int] | None = None,
+        output_padding: list[int] | None = None,
+        output_shape: list[int] | None = None,
+        pads: list[int] | None = None,
+        strides: list[int] | None = None,
+    ) -> tuple[Array]:
+        n, channels, *spatial = x.shape
+        axes, groups, kernel = len(spatial), group or 1, w.shape[2:]
+        stride, dilation = strides or [1] * axes, dilations or [1] * axes
+        extra = output_padding or [0] * axes
+        steps = list(zip(spatial, kernel, stride, dilation, extra, strict=True))
+        full = [s * (size - 1) + d * (k - 1) + 1 + e for size, k, s, d, e in steps]
+        if not output_shape and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            output_shape = [size * s for size, s in zip(spatial, stride, strict=True)]
+        if output_shape:
+            spare = [f - size for f, size in zip(full, output_shape[-axes:], strict=True)]
+            begin = [t // 2 if auto_pad == "SAME_UPPER" else t - t // 2 for t in spare]
+            size = output_shape[-axes:]
+        else:
+            flat = pads or [0] * (2 * axes)
+            begin = flat[:axes]
+            size = [f - first - last for f, first, last in zip(full, begin, flat[axes:], strict=True)]
+        outputs = w.shape[1]
+        result = np.zeros((n, groups, outputs, *full), dtype=np.result_type(x, w))
+        columns = x.reshape(n, groups, channels // groups, -1)
+        for tap in product(*map(range, kernel)):
+            matrix = w[(slice(None),) * 2 + tap].reshape(groups, channels // groups, outputs)
+            where = tuple(
+                slice(t * d, t * d + (n_in - 1) * s + 1, s)
+                for t, (n_in, _, s, d, _) in zip(tap, steps, strict=True)
+            )
+            part = np.swapaxes(matrix, 1, 2) @ columns
+            result[(slice(None),) * 3 + where] += part.reshape(n, groups, outputs, *spatial)
+        kept = tuple(slice(first, first + length) for first, length in zip(begin, size, strict=True))
+        result = result.reshape(n, groups * outputs, *full)[(slice(None),) * 2 + kept]
+        return (result if b is None else result + b.reshape(-1, *(1,) * axes),)
+
+
+class MeanVarianceNormalization(OpRun):  # type: ignore[misc]
+    """Zero mean and unit deviation over ``axes``; ONNX's own is a function over float32 constants."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axes: list[int] | None = None) -> tuple[Array]:
+        over = tuple((0, 2, 3) if axes is None else axes)
+        return ((x - x.mean(over, keepdims=True)) / (x.std(over, keepdims=True) + 1e-9),)
+
+
 class MaxPool(StockMaxPool):  # type: ignore[misc]
     """Maximum over windows; padding never wins. With ``Indices`` ONNX's own is used."""
 
@@ -243,4 +304,4 @@ class LRN(OpRun):  # type: ignore[misc]
         return (x / (bias + alpha / size * squares) ** beta,)
 
 
-OPERATORS = [Conv, MaxPool, AveragePool, LRN]
+OPERATORS = [Conv, ConvTranspose, MaxPool, AveragePool, LRN, MeanVarianceNormalization]

@@ -154,6 +154,63 @@ def test_average_pool_equals_torch(axes, size, kernel, stride, pad, ceil, count)
     assert_equal(got, expected)
 
 
+@given(
+    axes=st.integers(1, 3),
+    groups=st.sampled_from([1, 2]),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    pad=st.integers(0, 1),
+    extra=st.integers(0, 2),
+    biased=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_conv_transpose_equals_torch(axes, groups, kernel, stride, dilation, pad, extra, biased):
+    extra = min(extra, max(stride, dilation) - 1)
+    x, w = normal(2, 4, *(5, 4, 6)[:axes]), normal(4, 3, *[kernel] * axes)
+    weights = [w, *([normal(3 * groups)] if biased else [])]
+    conv = (
+        functional.conv_transpose1d,
+        functional.conv_transpose2d,
+        functional.conv_transpose3d,
+    )[axes - 1]
+    bias = wide(weights[1]) if biased else None
+    expected = conv(wide(x), wide(w), bias, stride, pad, extra, groups, dilation)
+    got = single(
+        "ConvTranspose",
+        x,
+        *weights,
+        group=groups,
+        strides=[stride] * axes,
+        pads=[pad] * 2 * axes,
+        dilations=[dilation] * axes,
+        output_padding=[extra] * axes,
+    )
+    assert_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER"},
+        {"output_shape": [10, 11]},
+        {"output_shape": [10, 11], "auto_pad": "SAME_UPPER"},
+    ],
+)
+def test_conv_transpose_padding_equals_onnx_runtime(attributes):
+    x, w = normal(1, 4, 5, 6), normal(4, 3, 4, 3)
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], **attributes)
+    proto = model([node], {"x": x.shape}, {"w": w})
+    assert_equal(evaluate(proto, {"x": x})["y"], ort(proto, {"x": x})["y"], 1e-5)
+
+
+def test_mean_variance_normalization_equals_onnx_runtime():
+    x = normal(2, 3, 4, 5) * 3 + 1
+    proto = model([helper.make_node("MeanVarianceNormalization", ["x"], ["y"])], {"x": x.shape})
+    assert_equal(evaluate(proto, {"x": x})["y"], ort(proto, {"x": x})["y"], 1e-5)
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_lrn_of_an_even_size_reaches_one_channel_further_up(size):
     x = normal(2, 7, 3, 3)

@@ -37,6 +37,7 @@ from tdedge.errors import GateError
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import lowering
+from tdedge_exporters.layout import layout_of
 from tdedge_exporters.lowering import Lowered
 from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
@@ -156,7 +157,7 @@ def check_parity(reference: Reference, lowered: Lowered, tolerance: float | None
         GateError: when an output differs; names the first tensor that does.
     """
     target = lowered.target
-    with open_session(target.runtime, lowered.entry, threads=1) as session:
+    with open_session(target.runtime, lowered.entry, threads=1, precision=target.precision) as session:
         report = reference.check(session.run, precision=target.precision, tolerance=tolerance)
     if report.passed:
         return report
@@ -247,12 +248,11 @@ def _write_plan(folder: Path, prepared: Prepared, records: Sequence[PassRecord])
 
 
 def _tensor_entry(value: ir.Value) -> TensorEntry:
-    shape = [int(size) for size in value.shape or () if isinstance(size, int)]
     return TensorEntry(
         name=value.name or "",
-        shape=shape,
+        shape=[int(size) for size in value.shape or () if isinstance(size, int)],
         dtype=value.dtype.numpy().name if value.dtype else "",
-        layout={2: "NC", 3: "NCW", 4: "NCHW", 5: "NCDHW"}.get(len(shape), ""),
+        layout=layout_of(value),
     )
 
 

@@ -32,7 +32,8 @@ def verify_artifact(
     reports = {}
     targets = ((entry.target, entry) for entry in manifest.targets)
     for entry in track(targets, progress, "Verify", len(manifest.targets)):
-        with open_session(entry.runtime, folder / entry.entry, threads=1) as session:
+        path = folder / entry.entry
+        with open_session(entry.runtime, path, threads=1, precision=entry.precision) as session:
             reports[entry.target] = check_outputs(
                 [expected], [session.run(feed)], precision=entry.precision, tolerance=tolerance
             )

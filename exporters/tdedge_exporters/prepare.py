@@ -36,7 +36,9 @@ class Source:
     @property
     def is_module(self) -> bool:
         """True where a live torch module can be had: a module, or a factory that returns one."""
-        return not isinstance(self.location, Path | str) or ":" in str(self.location)
+        if not isinstance(self.location, Path | str):
+            return True
+        return ":" in str(self.location) and Path(self.location).suffix.lower() not in (".onnx", ".pt2")
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,12 @@ def prepare(
 def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progress: Progress) -> Prepared:
     from tdedge.compress import compress
 
+    notes: tuple[str, ...] = ()
     if isinstance(source.location, str | Path):
         module, found = load_module(source.location, weights=source.weights, python_path=source.python_path)
-        example = found if example is None else example
+        if example is None and not source.input_shapes:
+            example = found
+        notes = (f"ran the code of {source.location}",)
     else:
         module = source.location
     dense = _captured(source, module, example, progress)
@@ -107,7 +112,7 @@ def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progres
     captured = _captured(source, small, dense.example, progress)
     kind = "factory" if isinstance(source.location, str | Path) else "module"
     name = _name(source, dense)
-    notes = tuple(dense.notes)
+    notes += tuple(dense.notes)
     return Prepared(name, kind, captured.model, notes, dense.model, report, plan, small)
 
 

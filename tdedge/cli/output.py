@@ -18,7 +18,8 @@ class Output:
     """The two streams of one command.
 
     With ``json`` the document goes to stdout and everything else to stderr; without it tables go to
-    stdout and notes and progress to stderr. ``NO_COLOR`` is honoured by rich.
+    stdout and notes and progress to stderr. Names of layers and files are shown as they are, square
+    brackets included. ``NO_COLOR`` is honoured by rich.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False, no_progress: bool = False) -> None:
@@ -31,16 +32,16 @@ class Output:
         """Console on stderr."""
         from rich.console import Console
 
-        return Console(stderr=True)
+        return Console(stderr=True, markup=False, emoji=False)
 
     def table(self, renderable: RenderableType) -> None:
         """Print a table or text meant for people."""
         from rich.console import Console
 
         if not self.quiet:
-            console = Console(stderr=self.json)
+            console = Console(stderr=self.json, markup=False, emoji=False)
             if not console.is_terminal:
-                console = Console(stderr=self.json, width=max(console.width, 140))
+                console.width = max(console.width, 140)
             console.print(renderable)
 
     def note(self, text: str) -> None:

@@ -30,7 +30,9 @@ def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
         if row.speedup is not None and row.speedup_low is not None and row.speedup_high is not None:
             spread = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
             axes.errorbar(row.speedup, index - 0.19, xerr=spread, color="black", lw=1, capsize=2)
-    axes.set_yticks(range(len(comparisons)), [comparison.target for comparison in comparisons])
+    axes.set_yticks(
+        range(len(comparisons)), [comparison.target for comparison in comparisons], parse_math=False
+    )
     axes.axvline(1, color="black", lw=0.6)
     axes.set_xlabel("times faster than the reference (95 % interval)")
     axes.margins(x=0.15)
@@ -51,7 +53,7 @@ def latencies(comparison: Comparison) -> str:
         median = comparison.result["models"][label]["latency"]["median_ms"]
         axes.plot([median, median], [index - 0.36, index + 0.36], color="black", lw=1.2)
         axes.text(median, index - 0.42, f"{median:.1f} ms", ha="center", va="bottom", fontsize=9)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_ylim(len(labels) - 0.4, -0.75)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"latency of one inference, ms ({comparison.target}, {comparison.threads} thread)")
@@ -72,7 +74,7 @@ def memory(comparisons: Sequence[Comparison]) -> str | None:
     for index, (_, value, colour) in enumerate(bars):
         axes.barh(index, value / 2**20, 0.7, color=colour)
         axes.text(value / 2**20, index, f" {value / 2**20:.1f}", va="center", fontsize=9)
-    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars], parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("peak memory of the network itself, MiB (runtime's own share subtracted)")
@@ -86,7 +88,7 @@ def layer_macs(rows: Sequence[tuple[str, float, float]]) -> str:
         axes.barh(index + 0.2, before, 0.36, color=REFERENCE, label="dense" if index == 0 else None)
         axes.barh(index - 0.2, after, 0.36, color=OTHER, label="compressed" if index == 0 else None)
         axes.text(max(before, after), index, f"  {before / after:.1f}x", va="center", fontsize=9)
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.margins(x=0.15)

@@ -58,11 +58,11 @@ def verify(
     failures = []
     for name, report in checked.items():
         documents[name] = report.to_json()
-        output.table(tables.parity_report(name, documents[name]))
         for warning in report.warnings:
             output.note(f"warning: {name}: {warning}")
         if not report.passed:
             failures.append(f"{name}: {report.summary()}")
+    output.table(tables.parity_reports(documents))
     output.document({"schema_version": 1, "parity": documents})
     if failures:
         raise GateError(f"parity failed: {'; '.join(failures)}")

@@ -108,10 +108,13 @@ def parity(manifest: Manifest) -> Group:
     return Group(table, beside)
 
 
-def parity_report(target: str, report: Mapping[str, Any]) -> Table:
-    """One parity report."""
+def parity_reports(reports: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Parity reports by name, in one table."""
     table = _table("Parity", "target", "output", "largest error", "of scale", "SQNR", "top-1", "result")
-    _parity_rows(table, target, report)
+    for name, report in reports.items():
+        _parity_rows(table, name, report)
+        if not report["outputs"]:
+            table.add_row(name, *("-",) * 5, "FAILED")
     return table
 
 

@@ -49,9 +49,10 @@ def root(
     ] = False,
 ) -> None:
     """Read the settings file, whose tables are named after the commands."""
-    from tdedge.cli.config import read_config
+    from tdedge.cli.config import option_keys, read_config
 
-    context.default_map = read_config(config)
+    commands = getattr(context.command, "commands", {})
+    context.default_map = read_config(config, option_keys(commands))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     try:
-        result: Any = app(args=arguments, standalone_mode=False)
+        result: Any = app(args=arguments, prog_name="tdedge", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         result = EXIT_INTERRUPTED
     except typer.Exit as stop:
@@ -82,6 +83,8 @@ def run(arguments: list[str] | None = None) -> int:
 def _from_elsewhere(error: Exception) -> int:
     """Errors that are not ours but are expected: usage errors of the parser, of a runtime, of the disk."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        if not error.format_message():  # no command given: the help was printed
+            return 2
         context = getattr(error, "ctx", None)
         hint = f" (see: {context.command_path} --help)" if context else ""
         return _fail(error.format_message() + hint, 2)

@@ -147,7 +147,7 @@ def read_labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels {path}: cannot be read as text: {error}") from error
     if not any(names):

@@ -65,7 +65,7 @@ def read_onnx(path: Path, notes: list[str]) -> ir.Model:
     model.ir_version = max(model.ir_version, _MIN_IR_VERSION)
     if opset > OPSET:
         notes.append(f"opset {opset} is newer than {OPSET} and kept; older runtimes may not read it")
-    return model if opset >= OPSET else _upgrade(model, opset, notes)
+    return model if opset >= OPSET else _upgrade(model, opset)
 
 
 def check_operators(model: ir.Model) -> None:
@@ -128,18 +128,16 @@ def _check(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _upgrade(model: ir.Model, opset: int, notes: list[str]) -> ir.Model:
+def _upgrade(model: ir.Model, opset: int) -> ir.Model:
     def convert(proto: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.version_converter.convert_version(proto, OPSET)
 
     try:
-        model = through_onnx(model, convert)
+        return through_onnx(model, convert)
     except Exception as error:
         raise UsageError(
             f"the network cannot be converted from opset {opset} to {OPSET}: {brief(error)}"
         ) from error
-    notes.append(f"converted from opset {opset} to {OPSET}")
-    return model
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:

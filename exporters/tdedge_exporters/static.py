@@ -36,10 +36,7 @@ def make_static(model: ir.Model, input_shapes: Mapping[str, Shape] | None, notes
     Raises:
         UsageError: for a shape that is missing, wrong, or cannot be inferred.
     """
-    before = len(model.graph.inputs)
     RemoveInitializersFromInputsPass()(model)
-    if dropped := before - len(model.graph.inputs):
-        notes.append(f"{dropped} inputs that hold stored weights are constants, not inputs")
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fix_inputs(model, input_shapes or {}, notes)
     model = infer(model)
@@ -162,6 +159,7 @@ def through_onnx(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.Mod
     light = model.clone()
     graph = light.graph
     held: dict[str, ir.TensorProtocol] = {}
+    listed = {value.name for value in graph.inputs}
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
         if tensor is None or tensor.nbytes <= _SMALL_BYTES:
@@ -170,10 +168,12 @@ def through_onnx(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.Mod
         del graph.initializers[name]
         value.const_value = None
         value.dtype, value.shape = tensor.dtype, ir.Shape(tensor.shape.numpy())
-        graph.inputs.append(value)
+        if name not in listed:
+            graph.inputs.append(value)
     result = ir.from_proto(function(ir.to_proto(light)))
     for value in [value for value in result.graph.inputs if value.name in held]:
-        result.graph.inputs.remove(value)
+        if value.name not in listed:
+            result.graph.inputs.remove(value)
         value.const_value = held[value.name or ""]
         result.graph.register_initializer(value)
     return result

@@ -1,54 +1,49 @@
 """Random layers and PyTorch as the judge of what a factor computes."""
 
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import strategies as st
 
 from tdedge.chain import Chain
 from tdedge.factor import Factor
 
-torch.set_num_threads(1)
 
-CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
-
-
-def _conv(factor: Factor, x: torch.Tensor) -> torch.Tensor:
+def _conv(torch: ModuleType, factor: Factor, x: Any) -> Any:
     """One factor in PyTorch, in the type of ``x``, (begin, end) padding made explicit."""
     kernel = torch.tensor(factor.kernel, dtype=x.dtype)
     bias = None if factor.bias is None else torch.tensor(factor.bias, dtype=x.dtype)
     if factor.spatial_rank == 0:
-        out = x.shape[-1] // factor.groups
-        blocks = [
-            x[..., g * out : (g + 1) * out] @ block.T
-            for g, block in enumerate(kernel.reshape(factor.groups, -1, kernel.shape[1]))
-        ]
-        y = torch.cat(blocks, -1) + (0 if bias is None else bias)
+        blocks = zip(x.chunk(factor.groups, -1), kernel.chunk(factor.groups), strict=True)
+        y = torch.cat([part @ block.T for part, block in blocks], -1) + (0 if bias is None else bias)
     else:
         padded = torch.nn.functional.pad(x, [n for pair in reversed(factor.pads) for n in pair])
-        y = CONVOLUTIONS[factor.spatial_rank](
-            padded, kernel, bias, factor.stride, 0, factor.dilation, factor.groups
-        )
+        convolve = getattr(torch, f"conv{factor.spatial_rank}d")
+        y = convolve(padded, kernel, bias, factor.stride, 0, factor.dilation, factor.groups)
     return y if factor.activation is None else getattr(torch.nn.functional, factor.activation)(y)
 
 
 @pytest.fixture(scope="session")
 def torch_run() -> Callable[[Factor | Chain, np.ndarray], np.ndarray]:
     """``run(factor or chain, x)``: factor by factor in PyTorch, in the type of x."""
+    import torch
+
+    torch.set_num_threads(1)
 
     def run(model: Factor | Chain, x: np.ndarray) -> np.ndarray:
         y = torch.tensor(x)
         for factor in model if isinstance(model, Chain) else (model,):
-            y = _conv(factor, y)
+            y = _conv(torch, factor, y)
         return y.numpy()
 
     return run
 
 
 @st.composite
-def _factors(draw, rank=None, channels_in=None, groups=None, max_channels=4, activation=st.none(), bias=None):
+def _factors(draw, rank=None, channels_in=None, groups=None, max_channels=4, activation=None, bias=None):
     rank = draw(st.integers(0, 3)) if rank is None else rank
     groups = draw(st.sampled_from((1, 1, 2, 3))) if groups is None else groups
     inputs = draw(st.integers(1, max_channels)) if channels_in is None else channels_in // groups
@@ -64,7 +59,7 @@ def _factors(draw, rank=None, channels_in=None, groups=None, max_channels=4, act
         dilation=draw(st.tuples(*[st.integers(1, 2)] * rank)),
         groups=groups,
         bias=rng.normal(size=groups * outputs) if with_bias else None,
-        activation=draw(activation),
+        activation=None if activation is None else draw(activation),
     )
 
 

@@ -21,15 +21,16 @@ def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
     figure, axes = _figure(7.2, 0.9 + 0.75 * len(comparisons))
     for index, comparison in enumerate(comparisons):
         row = comparison.rows()[-1]
-        bars = [("promised by MACs", row.mac_ratio, PROMISE, 0.19), ("measured", row.speedup, OTHER, -0.19)]
+        bars = [("promised by MACs", row.mac_ratio, PROMISE, -0.19), ("measured", row.speedup, OTHER, 0.19)]
         for name, value, colour, shift in bars:
             if value is None:
                 continue
             axes.barh(index + shift, value, 0.34, color=colour, label=name if index == 0 else None)
-            axes.text(value, index + shift, f" {value:.2f}x", va="center", fontsize=9)
+            end = max(value, row.speedup_high or 0) if name == "measured" else value
+            _beside(axes, end, index + shift, f"{value:.2f}x")
         if row.speedup is not None and row.speedup_low is not None and row.speedup_high is not None:
             spread = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
-            axes.errorbar(row.speedup, index - 0.19, xerr=spread, color="black", lw=1, capsize=2)
+            axes.errorbar(row.speedup, index + 0.19, xerr=spread, color="black", lw=1, capsize=2)
     axes.set_yticks(
         range(len(comparisons)), [comparison.target for comparison in comparisons], parse_math=False
     )
@@ -37,7 +38,7 @@ def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
     axes.set_xlabel("times faster than the reference (95 % interval)")
     axes.margins(x=0.15)
     axes.invert_yaxis()
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    _legend(figure)
     return _svg(figure)
 
 
@@ -73,7 +74,7 @@ def memory(comparisons: Sequence[Comparison]) -> str | None:
     figure, axes = _figure(7.2, 0.8 + 0.32 * len(bars))
     for index, (_, value, colour) in enumerate(bars):
         axes.barh(index, value / 2**20, 0.7, color=colour)
-        axes.text(value / 2**20, index, f" {value / 2**20:.1f}", va="center", fontsize=9)
+        _beside(axes, value / 2**20, index, f"{value / 2**20:.1f}")
     axes.set_yticks(range(len(bars)), [name for name, _, _ in bars], parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -85,15 +86,15 @@ def layer_macs(rows: Sequence[tuple[str, float, float]]) -> str:
     """MACs of each layer before and after, on a logarithmic axis; ``rows``: (name, before, after)."""
     figure, axes = _figure(7.2, 0.9 + 0.5 * len(rows))
     for index, (_, before, after) in enumerate(rows):
-        axes.barh(index + 0.2, before, 0.36, color=REFERENCE, label="dense" if index == 0 else None)
-        axes.barh(index - 0.2, after, 0.36, color=OTHER, label="compressed" if index == 0 else None)
-        axes.text(max(before, after), index, f"  {before / after:.1f}x", va="center", fontsize=9)
+        axes.barh(index - 0.2, before, 0.36, color=REFERENCE, label="dense" if index == 0 else None)
+        axes.barh(index + 0.2, after, 0.36, color=OTHER, label="compressed" if index == 0 else None)
+        _beside(axes, max(before, after), index, f"{before / after:.1f}x")
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_xlabel("MACs per inference")
-    axes.legend(frameon=False, fontsize=9)
+    _legend(figure)
     return _svg(figure)
 
 
@@ -106,6 +107,16 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)
     return figure, axes
+
+
+def _beside(axes: Any, x: float, y: float, text: str) -> None:
+    """A label to the right of a bar's end."""
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
+
+
+def _legend(figure: Any) -> None:
+    """The legend above the plot, where it covers nothing."""
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
 
 
 def _svg(figure: Any) -> str:

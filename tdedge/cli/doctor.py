@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-
 from tdedge.cli import options as opt
 from tdedge.cli.output import Output
 
@@ -24,13 +21,16 @@ PARTS = {
 def doctor(json: opt.Json = False, quiet: opt.Quiet = False) -> None:
     """Show versions of everything tdedge uses, and the install line of what is missing."""
     output = Output(json=json, quiet=quiet)
+    import platform
+    from importlib import metadata
+
     from rich.table import Table
 
     rows = []
     for name, (purpose, extra) in PARTS.items():
         try:
-            version: str | None = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            version: str | None = metadata.version(name)
+        except metadata.PackageNotFoundError:
             version = None
         install = None if version else f"pip install 'tdedge[{extra}]'" if extra else "pip install tdedge"
         rows.append({"name": name, "purpose": purpose, "version": version, "install": install})

@@ -1,8 +1,8 @@
 """OpenVINO on the CPU.
 
-The plug-in would pick bfloat16 by itself where the processor has it; float32 is asked for unless float16 is
-wanted, and what is in force is read back from the compiled model. One stream, so that all threads serve one
-inference.
+The plug-in would pick bfloat16 by itself where the processor has it, also in place of float16 where it lacks
+that; float32 is asked for unless float16 is wanted and the processor has it, and what is in force is read
+back from the compiled model. One stream, so that all threads serve one inference.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from tdedge_runtimes.errors import RuntimeFailed, RuntimeInputError, first_line
 from tdedge_runtimes.privacy import import_openvino
 from tdedge_runtimes.session import Array, TensorInfo, check_inputs
 
-_PRECISION = {"float32": "f32", "float16": "f16"}
-
 
 class OpenVinoSession:
     """A model loaded by OpenVINO: an .xml with its .bin, or an .onnx file; see ``Session``.
@@ -32,13 +30,13 @@ class OpenVinoSession:
     def __init__(self, path: Path, *, threads: int = 1, precision: str = "float32") -> None:
         runtime = import_openvino()
         options = {
-            "INFERENCE_PRECISION_HINT": _PRECISION[precision],
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
         }
         try:
             core = runtime.Core()
+            options["INFERENCE_PRECISION_HINT"] = _hint(core, precision)
             model = core.read_model(str(path))
             self._inputs = tuple(_info(port) for port in model.inputs)
             self._outputs = tuple(_info(port) for port in model.outputs)
@@ -136,6 +134,12 @@ class OpenVinoSession:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _hint(core: Any, precision: str) -> str:
+    """float16 only where the processor has it: elsewhere the plug-in would answer the hint with bfloat16."""
+    has_float16 = "FP16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "f16" if precision == "float16" and has_float16 else "f32"
 
 
 def _info(port: Any) -> TensorInfo:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -35,6 +36,7 @@ def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = Fals
         ir.save(model, source)
         try:
             read = core.read_model(source)
+            _name_nodes(read)
             openvino.save_model(read, entry, compress_to_fp16=precision == "float16")
             core.compile_model(core.read_model(entry), "CPU", _float32())
         except RuntimeError as error:
@@ -55,6 +57,13 @@ def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -
     model.add_outputs([name for name in wanted if name not in outputs])
     results = core.compile_model(model, "CPU", _float32())(dict(inputs))
     return {name: np.array(results[name]) for name in wanted}
+
+
+def _name_nodes(model: Any) -> None:
+    """Name nodes the front end made by their place; its own numbers depend on what was read before."""
+    for index, node in enumerate(model.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():
+            node.set_friendly_name(f"{node.get_type_name()}.{index}")
 
 
 def _float32() -> dict[str, str]:

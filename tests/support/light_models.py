@@ -6,6 +6,7 @@ network is then walked node by node on a seeded input: convolutions and Gemms ar
 standard deviation 1, batch norms get the real mean and variance of what flows into them.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = sorted(path.stem.removeprefix("light_") for path in FOLDER.glob("light_*.onnx"))
 
 
+@functools.lru_cache(maxsize=1)
 def randomised(name: str, seed: int = 0) -> onnx.ModelProto:
     """The network with seeded weights."""
     model = onnx.load(FOLDER / f"light_{name}.onnx")

@@ -40,7 +40,8 @@ def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = Fals
             openvino.save_model(read, entry, compress_to_fp16=precision == "float16")
             core.compile_model(core.read_model(entry), "CPU", _float32())
         except RuntimeError as error:
-            reason = str(error).replace(scratch, "")
+            lines = str(error).replace(scratch, "").splitlines()
+            reason = " ".join(line for line in lines if not line.startswith(("Exception from", "Check '")))
             raise UnsupportedError(f"openvino: cannot lower this graph: {reason}") from error
     version = openvino.get_version().split("-")[0]
     files = (entry, entry.with_suffix(".bin"))

@@ -10,8 +10,8 @@ from tdedge_exporters.export import export
 TUCKER_HALF = CompressionPlan(default=LayerRule(format="tucker", ratio=0.5))
 
 
-@pytest.mark.parametrize("name", light_models.NAMES)
 @pytest.mark.parametrize("plan", [None, TUCKER_HALF], ids=["as-is", "tucker-half"])
+@pytest.mark.parametrize("name", light_models.NAMES)
 def test_export_with_parity(tmp_path, name, plan):
     path = tmp_path / f"{name}.onnx"
     onnx.save(light_models.randomised(name), path)

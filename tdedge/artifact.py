@@ -151,13 +151,7 @@ def atomic_folder(final: Path, *, force: bool = False) -> Iterator[Path]:
             of ours, or when its parent cannot be written.
     """
     check_free(final, force=force)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {final}: {error.strerror or error}; choose another --output"
-        ) from error
+    scratch = _scratch_beside(final)
     try:
         scratch.chmod(0o755)
         yield scratch
@@ -177,18 +171,14 @@ def atomic_file(final: Path, *, force: bool = False) -> Iterator[Path]:
         raise UsageError(f"{final} is a folder; choose another --output")
     if final.exists() and not force:
         raise UsageError(f"{final} exists; pass --force to replace it")
-    with contextlib.ExitStack() as stack:
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {final}: {error.strerror or error}; choose another --output"
-            ) from error
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+    scratch = _scratch_beside(final)
+    try:
         part = scratch / final.name
         yield part
+        final.parent.mkdir(parents=True, exist_ok=True)
         part.replace(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_free(final: Path, *, force: bool) -> None:
@@ -211,9 +201,20 @@ def check_free(final: Path, *, force: bool) -> None:
         )
 
 
+def _scratch_beside(final: Path) -> Path:
+    """A new folder in the nearest ancestor of ``final`` that exists, to be renamed into place later."""
+    ancestor = next(path for path in final.absolute().parents if path.exists())
+    try:
+        return Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=ancestor))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot write {final}: {reason}; choose another --output") from error
+
+
 def _swap(scratch: Path, final: Path) -> None:
     """Rename ``scratch`` to ``final``; what stood there is kept until the new one is in place."""
     if not final.exists():
+        final.parent.mkdir(parents=True, exist_ok=True)
         scratch.rename(final)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))

@@ -62,8 +62,8 @@ class OnnxRuntimeSession:
         self._session: Any = session
         self._threads = threads
         self._version = str(runtime.__version__)
-        self._inputs = tuple(_info(argument) for argument in session.get_inputs())
-        self._outputs = tuple(_info(argument) for argument in session.get_outputs())
+        self.inputs = tuple(_info(argument) for argument in session.get_inputs())
+        self.outputs = tuple(_info(argument) for argument in session.get_outputs())
 
     @staticmethod
     def load_runtime() -> None:
@@ -74,16 +74,6 @@ class OnnxRuntimeSession:
         """
         import_onnxruntime()
 
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs, in the model's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the model's order."""
-        return self._outputs
-
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once.
 
@@ -92,8 +82,8 @@ class OnnxRuntimeSession:
             RuntimeFailed: The runtime failed.
         """
         session = self._open()
-        names = [info.name for info in self._outputs]
-        checked = check_inputs(self._inputs, inputs)
+        names = [info.name for info in self.outputs]
+        checked = check_inputs(self.inputs, inputs)
         try:
             values = session.run(names, checked)
         except Exception as error:
@@ -104,9 +94,9 @@ class OnnxRuntimeSession:
         """A call that runs once on these inputs; the outputs stay with the runtime."""
         session = self._open()
         binding = session.io_binding()
-        for name, array in check_inputs(self._inputs, inputs).items():
+        for name, array in check_inputs(self.inputs, inputs).items():
             binding.bind_cpu_input(name, array)
-        for info in self._outputs:
+        for info in self.outputs:
             binding.bind_output(info.name, "cpu")
 
         def call() -> None:

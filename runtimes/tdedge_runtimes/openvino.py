@@ -38,8 +38,8 @@ class OpenVinoSession:
             core = runtime.Core()
             options["INFERENCE_PRECISION_HINT"] = _hint(core, precision)
             model = core.read_model(str(path))
-            self._inputs = tuple(_info(port) for port in model.inputs)
-            self._outputs = tuple(_info(port) for port in model.outputs)
+            self.inputs = tuple(_info(port) for port in model.inputs)
+            self.outputs = tuple(_info(port) for port in model.outputs)
             compiled: Any = core.compile_model(model, "CPU", options)
         except RuntimeInputError:
             raise
@@ -59,16 +59,6 @@ class OpenVinoSession:
         """
         import_openvino()
 
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs, in the model's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the model's order."""
-        return self._outputs
-
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once.
 
@@ -77,12 +67,12 @@ class OpenVinoSession:
             RuntimeFailed: The runtime failed.
         """
         request = self._open()
-        arrays = list(check_inputs(self._inputs, inputs).values())
+        arrays = list(check_inputs(self.inputs, inputs).values())
         try:
             request.infer(dict(enumerate(arrays)))
             return {
                 info.name: np.array(request.get_output_tensor(index).data)
-                for index, info in enumerate(self._outputs)
+                for index, info in enumerate(self.outputs)
             }
         except Exception as error:
             raise RuntimeFailed(f"openvino failed: {_reason(error)}") from None
@@ -91,7 +81,7 @@ class OpenVinoSession:
         """A call that runs once on these inputs; the outputs stay with the runtime."""
         self._open()
         request = self._compiled.create_infer_request()
-        for index, array in enumerate(check_inputs(self._inputs, inputs).values()):
+        for index, array in enumerate(check_inputs(self.inputs, inputs).values()):
             request.get_input_tensor(index).data[...] = array
 
         def call() -> None:

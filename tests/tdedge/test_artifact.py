@@ -95,6 +95,19 @@ def test_folder_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["out"]
 
 
+def test_parent_folders_appear_with_the_artifact(tmp_path):
+    final = tmp_path / "a" / "b" / "out"
+    with pytest.raises(ValueError), artifact.atomic_folder(final):
+        raise ValueError
+    assert os.listdir(tmp_path) == []
+    with artifact.atomic_folder(final) as scratch:
+        make_artifact(scratch)
+    with artifact.atomic_file(tmp_path / "c" / "d.json") as part:
+        part.write_text("{}")
+    assert sorted(os.listdir(tmp_path)) == ["a", "c"]
+    artifact.read_manifest(final)
+
+
 def test_nothing_is_replaced_without_force_and_nothing_foreign_with_it(tmp_path):
     final = tmp_path / "out"
     final.mkdir()

@@ -15,7 +15,7 @@ FAST = MeasureOptions(min_blocks=2, max_blocks=2, warmup_seconds=0.0, max_second
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Artifacts both (two targets), half (openvino:float16, onnxruntime) and ov; files net.onnx, other.onnx."""
+    """Artifacts both (two targets), half (openvino:float16, onnxruntime), ov; files net.onnx, other.onnx."""
     folder = tmp_path_factory.mktemp("models")
     net = save_classifier(folder / "net.onnx")
     save_classifier(folder / "other.onnx", seed=1)

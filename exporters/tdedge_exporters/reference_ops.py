@@ -7,6 +7,7 @@ specification. A *window* is the block of input an output position reads: it sta
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_max_pool import MaxPool as StockMaxPool
+from threadpoolctl import threadpool_limits
 
 from tdedge.factor import Shape
 
@@ -26,6 +28,8 @@ Pads = list[tuple[int, int]]
 
 #: Bytes of one unfolded block of a convolution; small enough to stay near the processor.
 BLOCK_BYTES = 16 << 20
+#: Matrix products with fewer rows than this run on one thread.
+NARROW_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -139,15 +143,24 @@ def convolve(x: Array, weight: Array, bias: Array | None, windows: Windows, grou
     inner = per_group * math.prod(windows.kernel)
     matrix = weight.reshape(groups, out_channels // groups, inner)
     result = np.empty((n, groups, out_channels // groups, *windows.size), dtype=np.result_type(x, weight))
-    for sample in range(n):
-        for block in _blocks(windows.size, channels * math.prod(windows.kernel) * x.itemsize):
-            columns = view[sample][(slice(None),) * (2 + axes) + block].reshape(groups, inner, -1)
-            part = result[sample][(slice(None),) * 2 + block]
-            part[...] = (matrix @ columns).reshape(part.shape)
+    with _blas_threads(out_channels // groups):
+        for sample in range(n):
+            for block in _blocks(windows.size, channels * math.prod(windows.kernel) * x.itemsize):
+                columns = view[sample][(slice(None),) * (2 + axes) + block].reshape(groups, inner, -1)
+                part = result[sample][(slice(None),) * 2 + block]
+                part[...] = (matrix @ columns).reshape(part.shape)
     result = result.reshape(n, out_channels, *windows.size)
     if bias is not None:
         result += bias.reshape(-1, *(1,) * axes)
     return result
+
+
+def _blas_threads(rows: int) -> contextlib.AbstractContextManager[Any]:
+    """One thread for products of few rows: splitting them costs more than it saves."""
+    if rows >= NARROW_ROWS:
+        return contextlib.nullcontext()
+    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def _blocks(size: Shape, bytes_per_position: int) -> Iterator[tuple[Any, ...]]:

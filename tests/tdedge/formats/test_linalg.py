@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tdedge.formats.linalg import left_singular, singular_values, split, svd_for_tensorly, unfold
+from tdedge.formats.linalg import GRAM_ROWS, left_singular, singular_values, split, svd_for_tensorly, unfold
 
 SHAPES = [(7, 40), (40, 7), (6, 6), (1, 5), (5, 1)]
 
@@ -14,6 +14,25 @@ def test_values_and_vectors_are_those_of_the_whole_svd(shape):
     np.testing.assert_allclose(values, expected, rtol=1e-12)
     np.testing.assert_allclose(singular_values(matrix), expected, rtol=1e-12)
     np.testing.assert_allclose(np.abs(vectors.T @ expected_vectors), np.eye(min(shape)), atol=1e-10)
+
+
+@pytest.mark.parametrize("rank", [1, 40, GRAM_ROWS])
+def test_large_matrices_give_the_same_by_their_gram_matrix(rank):
+    matrix = np.random.default_rng(3).normal(size=(GRAM_ROWS, GRAM_ROWS + 60))
+    expected_vectors, expected, _ = np.linalg.svd(matrix, full_matrices=False)
+    vectors, values = left_singular(matrix, rank)
+    np.testing.assert_allclose(values, expected[:rank], rtol=1e-9)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(rank), atol=1e-12)
+    kept = expected_vectors[:, :rank]
+    np.testing.assert_allclose(vectors @ vectors.T, kept @ kept.T, atol=1e-9)
+
+
+def test_split_of_a_large_deficient_matrix_is_exact():
+    rng = np.random.default_rng(4)
+    matrix = rng.normal(size=(GRAM_ROWS, 5)) @ rng.normal(size=(5, GRAM_ROWS + 10))
+    for rank in (5, 100):
+        left, right = split(matrix, rank)
+        np.testing.assert_allclose(left @ right, matrix, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -113,7 +113,7 @@ def _capture_factory(
     if example is None and not input_shapes:
         example = found
     captured = _capture_module(module, example, input_shapes)
-    notes = [f"ran the code of {text}", *captured.notes]
+    notes = [f"ran the code of {Path(text).name}", *captured.notes]
     name = text.rpartition(":")[2]
     return Captured(captured.model, name, "factory", notes, captured.example)
 

@@ -103,7 +103,7 @@ def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progres
         module, found = load_module(source.location, weights=source.weights, python_path=source.python_path)
         if example is None and not source.input_shapes:
             example = found
-        notes = (f"ran the code of {source.location}",)
+        notes = (f"ran the code of {Path(source.location).name}",)
     else:
         module = source.location
     dense = _captured(source, module, example, progress)

@@ -46,7 +46,7 @@ def test_factory_with_weights_and_a_plan(tmp_path, image):
     assert np.abs(small - expected).max() > 1e-3
     assert np.allclose(outputs(prepared.model, image), small, rtol=0, atol=1e-5)
     assert (prepared.name, prepared.kind) == ("classifier", "factory")
-    assert prepared.notes[0] == f"ran the code of {source.location}"
+    assert prepared.notes[0] == "ran the code of net.py:classifier"
     statuses = {row.name: row.status for row in prepared.compression.rows}
     assert statuses == {"0": "kept", "2": "decomposed", "6": "kept"}
 

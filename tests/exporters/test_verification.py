@@ -80,7 +80,6 @@ def test_files_against_their_original(tmp_path, artifact):
 
 
 def test_files_are_compared_on_the_given_inputs(tmp_path):
-    """A weight that only the given input reaches."""
     source = save_classifier(tmp_path / "net.onnx")
     other = save_classifier(tmp_path / "other.onnx", seed=1)
     np.savez(tmp_path / "in.npz", x=np.zeros((1, 3, 8, 8), np.float32))

@@ -17,9 +17,7 @@ def test_unknown_name():
         _ = tdedge.compresss
 
 
-@pytest.mark.parametrize(
-    "before", ["", "import tdedge.compress", "import tdedge_exporters.export", "tdedge.export"]
-)
+@pytest.mark.parametrize("before", ["", "import tdedge.compress", "tdedge.export"])
 def test_functions_are_not_hidden_by_the_modules_they_live_in(before):
     """Whatever was imported before, ``tdedge.compress`` and ``tdedge.compose`` are functions."""
     code = (

@@ -5,7 +5,7 @@ unfolding, perturbed, with random columns where the rank exceeds a mode, all fro
 
 Memory: with n elements and a longest mode of l, a sweep needs ``R*n/l`` numbers beside the tensor, because
 every product with the other modes goes through the longest one. (tensorly's ``parafac`` forms ``R*n/3`` for
-a mode of three taps: measured 5.7 GiB for a 1024 -> 512, 3x3x3 kernel at R = 64.)
+a mode of three taps: measured 5.6 GiB for a 1024 -> 512, 3x3x3 kernel at R = 64.)
 
 A best CP approximation need not exist: components can grow without bound and cancel each other, which ruins
 narrow number types. Two guards: the tensor is scaled to norm 1 and every least-squares step carries a small

@@ -55,6 +55,18 @@ def markdown(results: Sequence[tuple[str, Comparison]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def heading(name: str, threads: int, results: Sequence[tuple[str, Comparison]]) -> str:
+    """What was run, how, and where."""
+    where = results[0][1].result["environment"]
+    versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items() if version)
+    return (
+        f"# Benchmark: {name}\n\n"
+        f"`python -m benchmarks {name} --threads {threads}`: {where['cpu_model']}, {where['cores']} cores, {versions}.\n"
+        "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the first\n"
+        "form, `realisation` that over the MAC ratio.\n\n"
+    )
+
+
 def main() -> int:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
@@ -74,7 +86,8 @@ def main() -> int:
         results = BENCHMARKS[name](options, progress, quick=arguments.quick)
         table = markdown(results)
         stem = f"{name}-t{arguments.threads}"
-        (arguments.output / f"{stem}.md").write_text(table, encoding="utf-8")
+        text = heading(name, arguments.threads, results) + table
+        (arguments.output / f"{stem}.md").write_text(text, encoding="utf-8")
         document = {"schema_version": 1, "results": [{"network": n, **c.to_json()} for n, c in results]}
         (arguments.output / f"{stem}.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
         sys.stdout.write(f"\n## {name}\n\n{table}")

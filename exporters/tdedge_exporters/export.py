@@ -32,8 +32,8 @@ from tdedge.artifact import (
     write_manifest,
 )
 from tdedge.compress import CompressionReport
-from tdedge.cost import network_cost
-from tdedge.errors import GateError
+from tdedge.cost import network_cost, shape_of
+from tdedge.errors import GateError, UsageError
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import lowering
@@ -126,6 +126,7 @@ def export(
     output = Path(output)
     check_free(output, force=force)
     prepared = prepare(source, plan, example=example, progress=progress)
+    _check_labels(labels, prepared.model)
     model, records = rewrite(prepared.model, progress)
     feeds = load_npz(inputs, prepared.model) if inputs else random_inputs(prepared.model, seed, input_sets)
     reference = Reference(prepared.model, feeds)
@@ -151,14 +152,18 @@ def rewrite(model: ir.Model, progress: Progress = SILENT) -> tuple[ir.Model, lis
 
 
 def check_parity(reference: Reference, lowered: Lowered, tolerance: float | None) -> ParityReport:
-    """Compare a lowered target with the reference.
+    """Compare a lowered target with the reference, the form for reduced builds too where there is one.
 
     Raises:
         GateError: when an output differs; names the first tensor that does.
     """
     target = lowered.target
-    with open_session(target.runtime, lowered.entry, threads=1, precision=target.precision) as session:
-        report = reference.check(session.run, precision=target.precision, tolerance=tolerance)
+    forms = [lowered.entry, *(path for path in lowered.files if path.suffix == ".ort")]
+    reports = []
+    for path in forms:
+        with open_session(target.runtime, path, threads=1, precision=target.precision) as session:
+            reports.append(reference.check(session.run, precision=target.precision, tolerance=tolerance))
+    report = next((report for report in reports if not report.passed), reports[0])
     if report.passed:
         return report
     first = reference.first_diverging(
@@ -167,6 +172,17 @@ def check_parity(reference: Reference, lowered: Lowered, tolerance: float | None
         tolerance=tolerance,
     )
     raise GateError(f"{target}: parity failed: {report.summary()}{_where(first)}; no files were written")
+
+
+def _check_labels(labels: Sequence[str] | None, model: ir.Model) -> None:
+    """Refuse labels that no output of (N, classes) has room for."""
+    if labels is None:
+        return
+    classes = {shape_of(value)[1] for value in model.graph.outputs if len(shape_of(value)) == 2}
+    if classes and len(labels) not in classes:
+        raise UsageError(
+            f"{len(labels)} labels for {' or '.join(map(str, sorted(classes)))} classes; give one each"
+        )
 
 
 def _where(first: str | None) -> str:

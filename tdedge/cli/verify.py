@@ -48,7 +48,7 @@ def verify(
                 location, files, inputs=inputs, seed=seed, tolerance=tolerance, progress=progress
             )
     else:
-        if inputs is not None or not Path(reference).is_dir():
+        if inputs or weights or input_shape or python_path or trust or not Path(reference).is_dir():
             raise UsageError(
                 f"{reference}: expected an artifact folder, or the original network and files to compare"
             )

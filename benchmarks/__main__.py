@@ -59,12 +59,16 @@ def heading(name: str, threads: int, results: Sequence[tuple[str, Comparison]]) 
     """What was run, how, and where."""
     where = results[0][1].result["environment"]
     versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items() if version)
-    return (
-        f"# Benchmark: {name}\n\n"
-        f"`python -m benchmarks {name} --threads {threads}`: {where['cpu_model']}, {where['cores']} cores, {versions}.\n"
-        "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the first\n"
-        "form, `realisation` that over the MAC ratio.\n\n"
+    lines = (
+        f"# Benchmark: {name}",
+        "",
+        f"`python -m benchmarks {name} --threads {threads}`: {where['cpu_model']}, {where['cores']} cores,",
+        f"{versions}.",
+        "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the",
+        "first form, `realisation` that over the MAC ratio.",
+        "",
     )
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:

@@ -78,6 +78,7 @@ def test_factory_that_prints_keeps_stdout_clean(tdedge, folder):
     ("name", "content", "words"),
     [
         ("--labels", "\n \n", "holds no name"),
+        ("--labels", "cat\ndog\n", "2 labels for 4 classes"),
         ("--labels", b"\xff\xfe", "cannot be read"),
         ("--preprocessing", '{"scale": "big"}', "scale"),
         ("--preprocessing", '{"sclae": 1}', "sclae"),

@@ -58,6 +58,7 @@ def test_failure_is_not_hidden_by_quiet(tdedge, artifact):
     [
         (["net.onnx"], "expected an artifact folder"),
         (["out", "--inputs", "in.npz"], "expected an artifact folder"),
+        (["out", "--input-shape", "x=1,3,8,8"], "expected an artifact folder"),
         (["."], "is no tdedge artifact"),
         (["net.onnx", "gone.onnx"], "gone.onnx does not exist"),
         (["net.onnx", "out/plan.json"], "plan.json"),

@@ -175,10 +175,10 @@ def test_every_step_is_reported():
     assert clean(model, progress)
     compose(model, progress)
     assert progress.calls == [
-        ("clean", len(CLEAN)),
+        ("Clean", len(CLEAN)),
         *(kind.__name__ for kind in CLEAN),
         "finish",
-        ("compose", len(COMPOSE)),
+        ("Compose", len(COMPOSE)),
         *(kind.__name__ for kind in COMPOSE),
         "finish",
     ]

@@ -46,10 +46,13 @@ def verify_files(
     *,
     inputs: Path | None = None,
     seed: int = 0,
+    precision: str = "float32",
     tolerance: float | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, ParityReport]:
     """Compare model files with the network they should equal, evaluated in float64.
+
+    ``precision`` is what the files compute in; it chooses the tolerance.
 
     Raises:
         UsageError: when a source or file cannot be read, or its inputs differ from the original's.
@@ -62,6 +65,6 @@ def verify_files(
     reference = Reference(prepared.model, feeds)
     reports = {}
     for path in track(((str(p), p) for p in files), progress, "Verify", len(files)):
-        with open_session(runtime_of(path), path, threads=1) as session:
-            reports[str(path)] = reference.check(session.run, precision="float32", tolerance=tolerance)
+        with open_session(runtime_of(path), path, threads=1, precision=precision) as session:
+            reports[str(path)] = reference.check(session.run, precision=precision, tolerance=tolerance)
     return reports

@@ -27,6 +27,9 @@ def verify(
         float | None,
         typer.Option(help="Largest error relative to an output's scale. [default: 1e-4; float16 2e-2]"),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="What the files compute in, float32 or float16; chooses the tolerance.")
+    ] = "float32",
     weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     python_path: opt.PythonPath = None,
@@ -45,7 +48,13 @@ def verify(
         location = opt.source(reference, weights, input_shape, python_path, trust)
         with output.progress() as progress:
             checked = verify_files(
-                location, files, inputs=inputs, seed=seed, tolerance=tolerance, progress=progress
+                location,
+                files,
+                inputs=inputs,
+                seed=seed,
+                precision=precision,
+                tolerance=tolerance,
+                progress=progress,
             )
     else:
         if inputs or weights or input_shape or python_path or trust or not Path(reference).is_dir():

@@ -23,6 +23,15 @@ def test_document(tdedge, artifact):
     assert "Parity" in done.err
 
 
+def test_float16_file_needs_to_be_called_one(tdedge, artifact):
+    assert tdedge("export", "net.onnx", "-o", "half", "--to", "openvino:float16").code == 0
+    arguments = ("verify", "net.onnx", "half/model-float16.xml")
+    assert tdedge(*arguments).code == 1
+    done = tdedge(*arguments, "--precision", "float16", "--json")
+    assert done.code == 0, done.err
+    assert done.document["parity"]["half/model-float16.xml"]["tolerance"] == 2e-2
+
+
 def test_changed_file_is_refused(tdedge, artifact):
     with (artifact / "model.bin").open("ab") as stream:
         stream.write(b"x")
@@ -63,6 +72,7 @@ def test_failure_is_not_hidden_by_quiet(tdedge, artifact):
         (["net.onnx", "gone.onnx"], "gone.onnx does not exist"),
         (["net.onnx", "out/plan.json"], "plan.json"),
         (["out", "--tolerance", "-1"], "must be positive"),
+        (["net.onnx", "out/model.xml", "--precision", "float8"], "float8"),
     ],
 )
 def test_mistakes(tdedge, artifact, arguments, words):

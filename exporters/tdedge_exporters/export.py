@@ -28,7 +28,6 @@ from tdedge.artifact import (
     TensorEntry,
     atomic_folder,
     check_free,
-    read_manifest,
     write_manifest,
 )
 from tdedge.compress import CompressionReport
@@ -142,7 +141,7 @@ def export(
             prepared, model, reference, entries, records, folder, labels, preprocessing, plan
         )
         write_manifest(folder, manifest)
-    return ExportResult(output, read_manifest(output), tuple(records), prepared.compression)
+    return ExportResult(output, manifest, tuple(records), prepared.compression)
 
 
 def rewrite(model: ir.Model, progress: Progress = SILENT) -> tuple[ir.Model, list[PassRecord]]:

@@ -1,15 +1,17 @@
 """Memory of one model: the peak of a fresh process, and what of it is the model's own.
 
 Peak = VmHWM, the largest resident set the process ever had; anonymous = RssAnon, the part that is not
-file-backed, at the end. Own = the same figure minus that of a process that did the same with a
-one-operation model, which removes the interpreter, NumPy and the runtime's library. The own figure holds
-weights, activations, the input and output arrays, and whatever the runtime needed for a moment while it
-loaded the model.
+file-backed, at the end; heap = what the C library's allocator has given out at the end, in its arenas and
+in mappings of their own (``mallinfo2``: uordblks + hblkhd), touched or not. Own = the same figure minus
+that of a process that did the same with a one-operation model, which removes the interpreter, NumPy and the
+runtime's library. The own figure holds weights, activations, the input and output arrays, and, in the peak,
+whatever the runtime needed for a moment while it loaded the model.
 """
 
 from __future__ import annotations
 
 import base64
+import ctypes
 from pathlib import Path
 
 from tdedge_runtimes.figures import Figure, measured, not_measurable
@@ -18,6 +20,11 @@ _STATUS = Path("/proc/self/status")
 
 #: The name of a memory figure -> its line in /proc/self/status.
 FIELDS = {"peak_rss_bytes": "VmHWM", "anonymous_bytes": "RssAnon"}
+
+HEAP = "heap_bytes"
+
+#: The names of all memory figures.
+FIGURES = (*FIELDS, HEAP)
 
 #: An ONNX model (IR 8, opset 18) of one Relu on a float32 tensor ``x`` of shape [1], to ``y``.
 _RELU_ONNX = base64.b64decode(
@@ -41,15 +48,27 @@ _RELU_IR = b"""<?xml version="1.0"?>
 </net>
 """
 
+#: The same model as a .tflite file, with a signature of these names.
+_RELU_TFLITE = base64.b64decode(
+    "HAAAAFRGTDMUABgAFAAQAAwAAAAIAAAAAAAEABQAAAAUAAAAjAAAAJgAAABMAQAAAwAAAAEAAAAQAAAAAAAKABAADAAIAAQACgAA"
+    "AAwAAAAcAAAAPAAAAA8AAABzZXJ2aW5nX2RlZmF1bHQAAQAAAAwAAAAIAAwACAAEAAgAAAABAAAABAAAAAEAAAB5AAAAAQAAAAwA"
+    "AAAAAAYACAAEAAYAAAAEAAAAAQAAAHgAAAABAAAACAAAAAQABAAEAAAAAQAAABAAAAAMABQAEAAMAAgABAAMAAAAEAAAADwAAABA"
+    "AAAARAAAAAEAAAAQAAAAAAAKAAwAAAAIAAQACgAAAAgAAAAMAAAAAQAAAAEAAAABAAAAAAAAAAEAAAABAAAAAQAAAAAAAAACAAAA"
+    "MAAAAAQAAADk////CAAAAAwAAAABAAAAeQAAAAEAAAABAAAADAAMAAgAAAAAAAQADAAAAAgAAAAMAAAAAQAAAHgAAAABAAAAAQAA"
+    "AAEAAAAQAAAADAAMAAsAAAAAAAQADAAAABMAAAAAAAAT"
+)
+
+_BASELINES = {".onnx": _RELU_ONNX, ".xml": _RELU_IR, ".tflite": _RELU_TFLITE}
+
 
 def baseline_suffix(suffix: str) -> str:
-    """The suffix of the one-operation model for models with ``suffix``: .xml for .xml, else .onnx."""
-    return ".xml" if suffix.lower() == ".xml" else ".onnx"
+    """The suffix of the one-operation model for models with ``suffix``: .xml and .tflite stay, else .onnx."""
+    return suffix.lower() if suffix.lower() in _BASELINES else ".onnx"
 
 
 def baseline_model(suffix: str) -> bytes:
     """The bytes of a one-operation model, read the same way as a model file with this suffix."""
-    return _RELU_IR if baseline_suffix(suffix) == ".xml" else _RELU_ONNX
+    return _BASELINES[baseline_suffix(suffix)]
 
 
 def parse_status(text: str, field: str) -> int:
@@ -68,19 +87,47 @@ def parse_status(text: str, field: str) -> int:
 
 
 def read_memory(status: Path = _STATUS) -> dict[str, Figure]:
-    """This process's memory: a figure in bytes, or a reason, per name of ``FIELDS``."""
+    """This process's memory: a figure in bytes, or a reason, per name of ``FIGURES``."""
+    heap = read_heap()
     try:
         text = status.read_text()
     except OSError:
         reason = "this system has no readable /proc/self/status"
-        return {name: not_measurable("bytes", reason) for name in FIELDS}
+        return {**{name: not_measurable("bytes", reason) for name in FIELDS}, HEAP: heap}
     figures = {}
     for name, field in FIELDS.items():
         try:
             figures[name] = measured(parse_status(text, field), "bytes")
         except ValueError as error:
             figures[name] = not_measurable("bytes", f"/proc/self/status: {error}")
-    return figures
+    return {**figures, HEAP: heap}
+
+
+class _MallInfo2(ctypes.Structure):
+    """``struct mallinfo2`` of malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def read_heap(library: str | None = None) -> Figure:
+    """Bytes that this process holds from the C library's allocator: ``uordblks`` + ``hblkhd``.
+
+    Memory that a program maps by itself, as for a file of weights, is not among them. ``library`` is by
+    default what the process is linked with; the call exists in the GNU C library from 2.33 on.
+    """
+    try:
+        call = ctypes.CDLL(library).mallinfo2
+    except (AttributeError, OSError, TypeError):
+        return not_measurable("bytes", "the C library has no mallinfo2 (GNU C library 2.33 or later)")
+    call.restype = _MallInfo2
+    info = call()
+    return measured(int(info.uordblks + info.hblkhd), "bytes")
 
 
 def own_memory(model: dict[str, Figure], baseline: dict[str, Figure]) -> dict[str, Figure]:
@@ -89,7 +136,7 @@ def own_memory(model: dict[str, Figure], baseline: dict[str, Figure]) -> dict[st
     A difference may be slightly negative for a model as small as the baseline; it is reported as it is.
     """
     figures = dict(model)
-    for name in FIELDS:
+    for name in FIGURES:
         mine, base = model[name], baseline[name]
         if mine["value"] is None or base["value"] is None:
             reason = mine.get("reason") or base.get("reason") or "the baseline was not measured"

@@ -1,15 +1,17 @@
-"""Memory figures from written texts, and the baseline models checked by onnx and both runtimes."""
+"""Memory figures from written texts, and the baseline models checked by onnx and every runtime."""
 
 import numpy as np
 import onnx
 import pytest
+from support.tflite_files import relu_bytes
 
 from tdedge_runtimes.memory import (
-    FIELDS,
+    FIGURES,
     baseline_model,
     baseline_suffix,
     own_memory,
     parse_status,
+    read_heap,
     read_memory,
 )
 from tdedge_runtimes.session import open_session
@@ -37,6 +39,8 @@ def test_a_missing_field_spares_the_other(tmp_path):
 
 def test_no_proc_is_a_reason(tmp_path):
     figures = read_memory(tmp_path / "absent")
+    assert figures.pop("heap_bytes")["kind"] == "measured"
+    assert set(figures) == {"peak_rss_bytes", "anonymous_bytes"}
     assert {figure["value"] for figure in figures.values()} == {None}
     assert all("/proc/self/status" in figure["reason"] for figure in figures.values())
 
@@ -48,6 +52,23 @@ def test_the_peak_grows_with_what_is_touched():
     assert block.all()
     assert after["anonymous_bytes"]["value"] >= 60 * 2**20
     assert after["peak_rss_bytes"]["value"] >= max(before, 64 * 2**20)
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 64 * 2**20], ids=["in an arena", "in a mapping"])
+def test_the_heap_is_what_is_given_out(size):
+    """Also what was never touched: the blocks are not written to."""
+    before = read_heap()["value"]
+    blocks = [np.empty(size, dtype=np.uint8) for _ in range(8)]
+    held = read_heap()["value"] - before
+    assert 8 * size <= held <= 8 * size + 2**20
+    del blocks
+    assert abs(read_heap()["value"] - before) < 2**20
+
+
+def test_a_system_without_this_allocator_is_a_reason():
+    figure = read_heap("libabsent.so.0")
+    assert figure["value"] is None
+    assert "mallinfo2" in figure["reason"]
 
 
 def test_own_is_the_difference(tmp_path):
@@ -62,7 +83,7 @@ def test_own_is_the_difference(tmp_path):
 def test_own_without_a_baseline_is_a_reason(tmp_path):
     (tmp_path / "model").write_text(STATUS)
     figures = own_memory(read_memory(tmp_path / "model"), read_memory(tmp_path / "absent"))
-    assert set(figures) == {*FIELDS, *(f"own_{name}" for name in FIELDS)}
+    assert set(figures) == {*FIGURES, *(f"own_{name}" for name in FIGURES)}
     assert figures["own_peak_rss_bytes"]["value"] is None
     assert "/proc/self/status" in figures["own_peak_rss_bytes"]["reason"]
 
@@ -74,12 +95,23 @@ def test_the_baseline_is_one_relu():
     assert (model.ir_version, model.opset_import[0].version) == (8, 18)
 
 
+def test_the_baseline_is_one_relu_for_litert_too():
+    assert baseline_model(".tflite") == relu_bytes()
+
+
 @pytest.mark.parametrize(
     ("runtime", "suffix"),
-    [("onnxruntime", ".onnx"), ("onnxruntime", ".ort"), ("openvino", ".onnx"), ("openvino", ".xml")],
+    [
+        ("onnxruntime", ".onnx"),
+        ("onnxruntime", ".ort"),
+        ("openvino", ".onnx"),
+        ("openvino", ".xml"),
+        ("tflite", ".tflite"),
+        ("tflite", ".TFLITE"),
+    ],
 )
 @pytest.mark.parametrize("value", [-2.0, 3.0])
-def test_both_runtimes_run_the_baseline(tmp_path, runtime, suffix, value):
+def test_every_runtime_runs_the_baseline(tmp_path, runtime, suffix, value):
     path = tmp_path / f"baseline{baseline_suffix(suffix)}"
     path.write_bytes(baseline_model(suffix))
     with open_session(runtime, path) as session:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tdedge_runtimes.figures import Figure, measured, not_measurable
 from tdedge_runtimes.process import THREAD_VARIABLES
-from tdedge_runtimes.session import RUNTIMES
+from tdedge_runtimes.session import PACKAGES
 
 _CPUS = Path("/sys/devices/system/cpu")
 _THERMAL = Path("/sys/class/thermal")
@@ -38,9 +38,9 @@ def describe_environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of NumPy and of every runtime that is installed (``None``: not installed)."""
+    """Versions of NumPy and of every package of a runtime (``None``: not installed)."""
     found: dict[str, str | None] = {}
-    for package in ("numpy", *RUNTIMES):
+    for package in ("numpy", *(name for names in PACKAGES.values() for name in names)):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

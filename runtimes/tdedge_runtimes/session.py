@@ -21,10 +21,23 @@ Array = npt.NDArray[Any]
 RUNTIMES: dict[str, str] = {
     "onnxruntime": "tdedge_runtimes.onnxruntime:OnnxRuntimeSession",
     "openvino": "tdedge_runtimes.openvino:OpenVinoSession",
+    "tflite": "tdedge_runtimes.tflite:TFLiteSession",
 }
 
 #: File suffix -> the runtime that reads it by default.
-SUFFIXES: dict[str, str] = {".onnx": "onnxruntime", ".ort": "onnxruntime", ".xml": "openvino"}
+SUFFIXES: dict[str, str] = {
+    ".onnx": "onnxruntime",
+    ".ort": "onnxruntime",
+    ".xml": "openvino",
+    ".tflite": "tflite",
+}
+
+#: Runtime name -> the distributions that provide it, the preferred one first.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "tflite": ("ai-edge-litert", "tflite-runtime"),
+}
 
 PRECISIONS = ("float32", "float16")
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support.tflite_files import conv_bytes
 
 from tdedge_runtimes.privacy import silence
 
@@ -39,10 +40,25 @@ def conv_net(path: Path, channels: int, *, seed: int = 0, batch: int | str = 1) 
 
 @pytest.fixture(scope="session")
 def nets(tmp_path_factory):
-    """A folder: small.onnx, large.onnx (four times the channels), open.onnx (open batch), broken.onnx."""
+    """A folder: small.onnx, large.onnx (four times the channels), open.onnx (open batch), broken.onnx.
+
+    small.tflite and broken.tflite are the same for the runtime that reads no .onnx.
+    """
     folder = tmp_path_factory.mktemp("nets")
     conv_net(folder / "small.onnx", 8)
     conv_net(folder / "large.onnx", 32)
     conv_net(folder / "open.onnx", 8, batch="N")
-    (folder / "broken.onnx").write_bytes(b"not a model")
+    (folder / "small.tflite").write_bytes(conv_bytes(8))
+    for suffix in ("onnx", "tflite"):
+        (folder / f"broken.{suffix}").write_bytes(b"not a model, whatever its suffix says")
     return folder
+
+
+@pytest.fixture(scope="session")
+def net_for(nets):
+    """A call: the file of ``nets`` with this stem that a runtime reads."""
+
+    def choose(runtime: str, stem: str = "small") -> Path:
+        return nets / f"{stem}.{'tflite' if runtime == 'tflite' else 'onnx'}"
+
+    return choose

@@ -31,26 +31,29 @@ def fake_python(tmp_path):
     return write
 
 
-def test_bench_of_two_runtimes(nets):
+def test_bench_of_three_runtimes(nets):
     result = measure_models(
         {
             "ort": nets / "small.onnx",
             "ov": {"path": nets / "small.onnx", "runtime": "openvino"},
             "ov large": {"path": str(nets / "large.onnx"), "runtime": "openvino"},
+            "lite": nets / "small.tflite",
         },
         BRIEF,
     )
     jsonschema.Draft202012Validator(result_schema()).validate(result)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert (result["schema_version"], result["kind"]) == (1, "bench")
-    assert list(result["models"]) == ["ort", "ov", "ov large"]
-    assert list(result["ratios"]) == ["ov", "ov large"]
+    assert list(result["models"]) == ["ort", "ov", "ov large", "lite"]
+    assert list(result["ratios"]) == ["ov", "ov large", "lite"]
     assert len(result["orders"]) == 3
     for entry in result["models"].values():
         memory = entry["memory"]
         peak, own = memory["peak_rss_bytes"]["value"], memory["own_peak_rss_bytes"]["value"]
         assert peak > 10 * 2**20
         assert own < peak / 2
+        heap, own = memory["heap_bytes"]["value"], memory["own_heap_bytes"]["value"]
+        assert abs(own) < heap < peak
     assert str(nets) not in json.dumps(result)
 
 

@@ -43,17 +43,22 @@ def test_given_inputs_are_used(nets, tmp_path):
     assert result["models"]["open"]["latency"]["count"] == 6
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+@pytest.mark.parametrize(
+    ("runtime", "suffix"),
+    [("onnxruntime", ".onnx"), ("openvino", ".onnx"), ("openvino", ".xml"), ("tflite", ".tflite")],
+)
 def test_memory_of_the_baseline(valid, runtime, suffix):
-    if (runtime, suffix) == ("onnxruntime", ".xml"):
-        with pytest.raises(RuntimeInputError, match="cannot load"):
-            do_job({"kind": "memory", "model": {"baseline": suffix, "runtime": runtime}})
-        return
     result = do_job({"kind": "memory", "model": {"baseline": suffix, "runtime": runtime}, "runs": 2})
     valid(result)
     assert result["model"]["file"] == f"baseline{suffix}"
     assert result["model"]["memory"]["peak_rss_bytes"]["value"] > 10 * 2**20
+    assert result["model"]["memory"]["heap_bytes"]["value"] > 2**20
+
+
+@pytest.mark.parametrize(("runtime", "suffix"), [("onnxruntime", ".xml"), ("tflite", ".onnx")])
+def test_a_baseline_of_another_runtime_is_refused(runtime, suffix):
+    with pytest.raises(RuntimeInputError, match="cannot load"):
+        do_job({"kind": "memory", "model": {"baseline": suffix, "runtime": runtime}})
 
 
 def test_run_writes_the_outputs(nets, tmp_path, valid):
@@ -81,7 +86,7 @@ def test_run_writes_the_outputs(nets, tmp_path, valid):
         ({"kind": "latency", "models": {}, "model": {}}, "a latency job has no key 'model'"),
         ({"kind": "memory", "model": {"baseline": ".onnx", "path": "x"}}, "a model needs either"),
         ({"kind": "memory", "model": {"path": "x.onnx"}, "runs": 0}, "runs is 0"),
-        ({"kind": "memory", "model": {"path": "x.tflite"}}, "no runtime reads 'x.tflite'"),
+        ({"kind": "memory", "model": {"path": "x.pb"}}, "no runtime reads 'x.pb'"),
         ({"kind": "run", "model": {"path": "x.onnx"}, "inputs": "i.npz"}, "needs 'outputs'"),
         ({"kind": "memory", "options": []}, "options is []; expected a JSON object"),
     ],

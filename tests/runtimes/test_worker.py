@@ -16,6 +16,9 @@ from tdedge_runtimes.figures import SCHEMA_VERSION
 PACKAGE = Path(tdedge_runtimes.__file__).parent
 BRIEF = {"warmup_seconds": 0, "max_seconds": 0, "min_blocks": 2, "resamples": 50}
 
+# The package of every runtime.
+MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_litert"}
+
 # Refuses every import that a device would not have, then becomes the worker.
 ALONE = """
 import sys
@@ -117,14 +120,15 @@ def test_the_worker_is_pinned(nets):
     assert json.loads(done.stdout)["environment"]["affinity"] == [core]
 
 
-@pytest.mark.parametrize(("runtime", "other"), [("onnxruntime", "openvino"), ("openvino", "onnxruntime")])
+@pytest.mark.parametrize("runtime", list(MODULES))
 @pytest.mark.parametrize("kind", ["latency", "memory"])
-def test_numpy_and_one_runtime_are_enough(nets, runtime, other, kind):
-    model = {"path": str(nets / "small.onnx"), "runtime": runtime}
+def test_numpy_and_one_runtime_are_enough(net_for, runtime, kind):
+    others = ", ".join(repr(module) for other, module in MODULES.items() if other != runtime)
+    model = {"path": str(net_for(runtime)), "runtime": runtime}
     job = {"kind": kind, "options": BRIEF} | (
         {"models": {"m": model}} if kind == "latency" else {"model": model}
     )
-    done = work(job, ("-c", ALONE.replace("OTHER", repr(other))))
+    done = work(job, ("-c", ALONE.replace("OTHER", others)))
     assert json.loads(done.stdout).get("error") is None
     assert done.returncode == 0
 

@@ -76,6 +76,10 @@ class TargetEntry(_Part):
     runtime_version: str
     precision: Literal["float32", "float16"]
     entry: str = Field(description="the file a session opens")
+    input_layout: Literal["nchw", "nhwc"] = Field(
+        "nchw", description="nhwc: inputs of three axes and more have their channels last in this file"
+    )
+    notes: list[str] = Field(default_factory=list, description="what a reader should know about the files")
     files: list[FileEntry]
     parity: dict[str, Any] = Field(description="report of the parity check against the captured network")
 
@@ -86,6 +90,9 @@ class Manifest(_Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     tdedge_version: str
     name: str
+    network_sha256: str = Field(
+        "", description="identity of the exported network; files that carry metadata repeat it"
+    )
     source_kind: str
     versions: dict[str, str]
     inputs: list[TensorEntry]

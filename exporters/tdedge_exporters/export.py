@@ -9,9 +9,10 @@ decomposition, not of the export; it is reported beside parity as compression er
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from tdedge.errors import GateError, UsageError
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import lowering
-from tdedge_exporters.layout import layout_of
+from tdedge_exporters.layout import in_layout, layout_of, to_layout
 from tdedge_exporters.lowering import Lowered
 from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
@@ -90,6 +91,7 @@ def export(
     input_sets: int = INPUT_SETS,
     tolerance: float | None = None,
     minimal: bool = False,
+    input_layout: str = "nchw",
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     force: bool = False,
@@ -108,6 +110,7 @@ def export(
         input_sets: how many random input sets to verify on.
         tolerance: largest error relative to an output's scale; by precision where not given.
         minimal: also write the ONNX Runtime form for reduced builds.
+        input_layout: ``nchw``, or ``nhwc`` for TensorFlow Lite files that take their inputs channels-last.
         labels: class names for the manifest.
         preprocessing: what the application does before the network, for the manifest.
         force: replace an existing artifact.
@@ -124,6 +127,7 @@ def export(
         lowering.require(target)
     output = Path(output)
     check_free(output, force=force)
+    options = lowering.Options(minimal, input_layout)
     prepared = prepare(source, plan, example=example, progress=progress)
     _check_labels(labels, prepared.model)
     model, records = rewrite(prepared.model, progress)
@@ -131,10 +135,11 @@ def export(
     reference = Reference(prepared.model, feeds)
     for _ in track([(prepared.name, reference)], progress, "Evaluate in float64", 1):
         _ = reference.outputs
+    options = replace(options, network_sha256=network_sha256(model))
     with atomic_folder(output, force=force) as folder:
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
-            lowered = lowering.lower(model, folder, target, minimal=minimal)
+            lowered = lowering.lower(model, folder, target, options)
             parity = check_parity(reference, lowered, tolerance)
             entries.append(_target_entry(folder, lowered, parity))
         manifest = _manifest(
@@ -150,6 +155,11 @@ def rewrite(model: ir.Model, progress: Progress = SILENT) -> tuple[ir.Model, lis
     return copy, [*clean(copy, progress), *compose(copy, progress)]
 
 
+def network_sha256(model: ir.Model) -> str:
+    """Identity of a network: the SHA-256 of its serialised graph, weights included."""
+    return hashlib.sha256(ir.to_proto(model).SerializeToString(deterministic=True)).hexdigest()
+
+
 def check_parity(reference: Reference, lowered: Lowered, tolerance: float | None) -> ParityReport:
     """Compare a lowered target with the reference, the form for reduced builds too where there is one.
 
@@ -161,12 +171,15 @@ def check_parity(reference: Reference, lowered: Lowered, tolerance: float | None
     reports = []
     for path in forms:
         with open_session(target.runtime, path, threads=1, precision=target.precision) as session:
-            reports.append(reference.check(session.run, precision=target.precision, tolerance=tolerance))
+            run = in_layout(session.run, lowered.input_layout)
+            reports.append(reference.check(run, precision=target.precision, tolerance=tolerance))
     report = next((report for report in reports if not report.passed), reports[0])
     if report.passed:
         return report
     first = reference.first_diverging(
-        lambda feed, names: lowering.probe(target, lowered.entry, feed, names),
+        lambda feed, names: lowering.probe(
+            target, lowered.entry, to_layout(feed, lowered.input_layout), names
+        ),
         precision=target.precision,
         tolerance=tolerance,
     )
@@ -195,6 +208,8 @@ def _target_entry(folder: Path, lowered: Lowered, parity: ParityReport) -> Targe
         runtime_version=lowered.runtime_version,
         precision=lowered.target.precision,  # type: ignore[arg-type]
         entry=lowered.entry.name,
+        input_layout=lowered.input_layout,  # type: ignore[arg-type]
+        notes=list(lowered.notes),
         files=[FileEntry.of(folder, path) for path in lowered.files],
         parity=parity.to_json(),
     )
@@ -217,6 +232,7 @@ def _manifest(
     warnings = [w for target in targets for w in target.parity.get("warnings", ())]
     return Manifest(
         tdedge_version=tdedge.__version__,
+        network_sha256=network_sha256(model),
         name=prepared.name,
         source_kind=prepared.kind,
         versions=_versions(targets),

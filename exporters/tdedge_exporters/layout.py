@@ -7,9 +7,14 @@ in N. Nothing is claimed of any other tensor: sequences, token numbers, and inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import onnx_ir as ir
+
+from tdedge_exporters.agreement import Array
+
+Run = Callable[[dict[str, Array]], Mapping[str, Array]]
 
 _LETTERS = {3: "NCW", 4: "NCHW", 5: "NCDHW"}
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -49,6 +54,18 @@ def layout_of(value: ir.Value) -> str:
                 seen.add(other)
                 ahead.append(other)
     return ""
+
+
+def to_layout(feed: Mapping[str, Array], layout: str) -> dict[str, Array]:
+    """A network's inputs as a file of this input layout takes them: ``nhwc`` moves axis 1 to the end."""
+    if layout != "nhwc":
+        return dict(feed)
+    return {k: np.moveaxis(v, 1, -1).copy() if v.ndim >= 3 else v for k, v in feed.items()}
+
+
+def in_layout(run: Run, layout: str) -> Run:
+    """``run`` of a file, taking the network's own inputs."""
+    return lambda feed: run(to_layout(feed, layout))
 
 
 def _neighbours(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:

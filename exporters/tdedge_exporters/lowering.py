@@ -3,9 +3,9 @@
 A target is written ``runtime`` or ``runtime:precision``; float32 is the default and float16 is never
 chosen for the user. Each runtime's file has two functions::
 
-    lower(model, folder, precision, *, minimal) -> Lowered   write the files of one target
-    probe(entry, inputs, names) -> dict                      values of named inner tensors, to explain
-                                                             a failed parity check
+    lower(model, folder, precision, options) -> Lowered   write the files of one target
+    probe(entry, inputs, names) -> dict                   values of named inner tensors, to explain
+                                                          a failed parity check
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from tdedge.errors import MissingError, UsageError
 TARGETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "onnxruntime": ("tdedge_exporters.onnxruntime", "onnxruntime", "all", ("float32",)),
     "openvino": ("tdedge_exporters.openvino", "openvino", "openvino", ("float32", "float16")),
+    "tflite": ("tdedge_exporters.tflite", "ai_edge_litert", "tflite", ("float32", "float16")),
 }
+
+#: Axis orders a TensorFlow Lite file may take its inputs in.
+INPUT_LAYOUTS = ("nchw", "nhwc")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,34 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Options:
+    """What may be asked of a lowering; one that has no use for a choice ignores it.
+
+    Attributes:
+        minimal: also write the form for reduced builds of ONNX Runtime.
+        input_layout: axis order of the inputs of a TensorFlow Lite file: ``nchw`` as the network has them,
+            or ``nhwc``, channels last, for inputs of three axes and more.
+        network_sha256: identity of the network, for files that carry metadata.
+
+    Raises:
+        UsageError: for an unknown layout.
+    """
+
+    minimal: bool = False
+    input_layout: str = "nchw"
+    network_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.input_layout not in INPUT_LAYOUTS:
+            raise UsageError(
+                f"unknown input layout {self.input_layout!r}; expected {' or '.join(INPUT_LAYOUTS)}"
+            )
+
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True)
 class Lowered:
     """The files of one target, relative to the artifact's folder.
 
@@ -70,12 +102,16 @@ class Lowered:
         entry: the file a session opens.
         files: every file of the target, the entry first.
         runtime_version: version of the runtime that wrote or will read them.
+        input_layout: axis order the files take their inputs in, see :class:`Options`.
+        notes: what a reader of the export should know about the files.
     """
 
     target: Target
     entry: Path
     files: tuple[Path, ...]
     runtime_version: str
+    input_layout: str = "nchw"
+    notes: tuple[str, ...] = ()
 
 
 def parse_targets(text: str | Sequence[str]) -> list[Target]:
@@ -102,7 +138,7 @@ def require(target: Target) -> None:
         raise MissingError.extra(package, extra)
 
 
-def lower(model: ir.Model, folder: Path, target: Target, *, minimal: bool = False) -> Lowered:
+def lower(model: ir.Model, folder: Path, target: Target, options: Options = DEFAULTS) -> Lowered:
     """Write ``model`` for ``target`` into ``folder``.
 
     Raises:
@@ -110,7 +146,7 @@ def lower(model: ir.Model, folder: Path, target: Target, *, minimal: bool = Fals
         MissingError: when the runtime is not installed.
     """
     require(target)
-    lowered: Lowered = _room(target).lower(model, folder, target.precision, minimal=minimal)
+    lowered: Lowered = _room(target).lower(model, folder, target.precision, options)
     return lowered
 
 

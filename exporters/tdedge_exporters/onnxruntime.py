@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
-from tdedge_exporters.lowering import Lowered, Target
+from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
 from tdedge_runtimes.privacy import import_onnxruntime
 
 onnxruntime = import_onnxruntime()
@@ -28,7 +28,7 @@ onnxruntime = import_onnxruntime()
 _EXPLAINED = "the graph is valid ONNX but ONNX Runtime refuses it"
 
 
-def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = False) -> Lowered:
+def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFAULTS) -> Lowered:
     """Write ``model.onnx`` (and ``model.ort``, ``required_operators.config``) into ``folder``.
 
     Raises:
@@ -41,7 +41,7 @@ def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = Fals
     except Exception as error:
         raise UnsupportedError(f"onnxruntime: {_EXPLAINED}: {error}") from error
     files = [entry]
-    if minimal:
+    if options.minimal:
         files += _minimal(entry, folder)
     return Lowered(Target("onnxruntime", precision), entry, tuple(files), onnxruntime.__version__)
 

@@ -16,14 +16,14 @@ import numpy as np
 import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
-from tdedge_exporters.lowering import Lowered, Target
+from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
 from tdedge_runtimes.privacy import import_openvino
 
 openvino = import_openvino()
 
 
-def lower(model: ir.Model, folder: Path, precision: str, *, minimal: bool = False) -> Lowered:
-    """Write ``model.xml`` and ``model.bin`` (``model-float16.*``) into ``folder``; ``minimal`` has no effect.
+def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFAULTS) -> Lowered:
+    """Write ``model.xml`` and ``model.bin`` (``model-float16.*``) into ``folder``; no option has an effect.
 
     Raises:
         UnsupportedError: when OpenVINO cannot read or compile the graph; names its reason.

@@ -11,6 +11,7 @@ from tdedge.artifact import read_manifest
 from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters.export import INPUT_SETS
+from tdedge_exporters.layout import to_layout
 from tdedge_exporters.prepare import Source, prepare
 from tdedge_exporters.verify import ParityReport, Reference, check_outputs, load_npz, random_inputs
 from tdedge_runtimes.session import open_session, runtime_of
@@ -35,7 +36,10 @@ def verify_artifact(
         path = folder / entry.entry
         with open_session(entry.runtime, path, threads=1, precision=entry.precision) as session:
             reports[entry.target] = check_outputs(
-                [expected], [session.run(feed)], precision=entry.precision, tolerance=tolerance
+                [expected],
+                [session.run(to_layout(feed, entry.input_layout))],
+                precision=entry.precision,
+                tolerance=tolerance,
             )
     return reports
 

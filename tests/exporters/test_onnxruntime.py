@@ -6,6 +6,7 @@ from support.networks import classifier
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.lowering import Options
 from tdedge_exporters.onnxruntime import lower
 from tdedge_exporters.verify import random_inputs
 from tdedge_runtimes.session import open_session
@@ -13,7 +14,7 @@ from tdedge_runtimes.session import open_session
 
 def test_minimal_form_loads_and_equals(tmp_path):
     model = classifier()
-    lowered = lower(model, tmp_path, "float32", minimal=True)
+    lowered = lower(model, tmp_path, "float32", Options(minimal=True))
     assert [path.name for path in lowered.files] == ["model.onnx", "model.ort", "required_operators.config"]
     assert lowered.target == Target("onnxruntime")
     (feed,) = random_inputs(model, 3)
@@ -27,7 +28,7 @@ def test_minimal_form_loads_and_equals(tmp_path):
 def test_operator_list_names_the_operators_and_no_path(tmp_path, capfd):
     folder = tmp_path / "a place"
     folder.mkdir()
-    lower(classifier(), folder, "float32", minimal=True)
+    lower(classifier(), folder, "float32", Options(minimal=True))
     config = (folder / "required_operators.config").read_text()
     lines = [line for line in config.splitlines() if not line.startswith("#")]
     operators = {name for line in lines for name in line.split(";")[2].split(",")}

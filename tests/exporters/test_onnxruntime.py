@@ -5,8 +5,7 @@ from support.graphs import Net
 from support.networks import classifier
 
 from tdedge.errors import UnsupportedError
-from tdedge_exporters.lowering import Target
-from tdedge_exporters.lowering import Options
+from tdedge_exporters.lowering import Options, Target
 from tdedge_exporters.onnxruntime import lower
 from tdedge_exporters.verify import random_inputs
 from tdedge_runtimes.session import open_session

@@ -26,6 +26,7 @@ from tdedge_exporters import graph as g
 from tdedge_exporters.factor_nodes import conv_pads
 from tdedge_exporters.tflite.builder import Builder
 from tdedge_exporters.tflite.layout import Policy, g_shape
+from tdedge_exporters.tflite.ops.rule import Rule, Rules
 from tdedge_exporters.tflite.order import FIRST, natural
 from tdedge_exporters.tflite.program import Tensor
 from tdedge_exporters.tflite.window import Axis, effective_pads, is_same, is_valid
@@ -191,3 +192,6 @@ def conv2d(b: Builder, x: Tensor, w: Tensor, bias: Tensor, height: Axis, width: 
     kernel = b.reshape(moved, (1, w.shape[1], w.shape[2], o))
     dilated = height.dilation > 1 or width.dilation > 1
     return b.emit("DEPTHWISE_CONV_2D", [x, kernel, bias], shape, options, version=1 + dilated)
+
+
+RULES: Rules = {"Conv": Rule(lower, policy)}

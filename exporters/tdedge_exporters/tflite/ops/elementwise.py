@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tdedge_exporters.tflite.builder import Builder
+from tdedge_exporters.tflite.ops.rule import Rule, Rules
 
 _CODES = {"Add": "ADD"}
 
@@ -15,3 +16,6 @@ def lower(b: Builder, node: ir.Node) -> None:
     for tensor in rest:
         first = b.binary(_CODES[node.op_type], first, tensor)
     b.put(node.outputs[0], first, of)
+
+
+RULES: Rules = {operator: Rule(lower) for operator in _CODES}

@@ -9,6 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tdedge_exporters import graph as g
 from tdedge_exporters.tflite.builder import Builder
 from tdedge_exporters.tflite.layout import Policy
+from tdedge_exporters.tflite.ops.rule import Rule, Rules
 from tdedge_exporters.tflite.order import FIRST, Order
 from tdedge_exporters.tflite.program import Array, Tensor
 
@@ -48,3 +49,6 @@ def fully_connected(b: Builder, x: Tensor, w: Tensor, bias: Tensor) -> Tensor:
     """``x (N, I)``, ``w (O, I)``, ``bias (O,)`` to ``(N, O)``."""
     options = schema.FullyConnectedOptionsT()
     return b.emit("FULLY_CONNECTED", [x, w, bias], (x.shape[0], w.shape[0]), options)
+
+
+RULES: Rules = {"Gemm": Rule(lower_gemm, policy)}

@@ -1,39 +1,42 @@
-"""Every operator that can be lowered: the explicit list."""
+"""Every operator that can be lowered: the families, each with its own explicit list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import onnx_ir as ir
 
-from tdedge_exporters.tflite.builder import Builder
 from tdedge_exporters.tflite.layout import Policy
-from tdedge_exporters.tflite.ops import activations, conv, elementwise, linear, reduce, views
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How an operator is lowered and how its tensors may be stored."""
-
-    lower: Callable[[Builder, ir.Node], None]
-    policy: Policy | Callable[[ir.Node], Policy] = Policy.ANY
-
+from tdedge_exporters.tflite.ops import (
+    activations,
+    conv,
+    conv_transpose,
+    depth,
+    elementwise,
+    joining,
+    linear,
+    norm,
+    picking,
+    pool,
+    reduce,
+    resize,
+    views,
+)
+from tdedge_exporters.tflite.ops.rule import Rule
 
 #: ONNX operator -> rule.
 OPS: dict[str, Rule] = {
-    "Add": Rule(elementwise.lower),
-    "Conv": Rule(conv.lower, conv.policy),
-    "Dropout": Rule(views.lower_identity),
-    "Flatten": Rule(views.lower, Policy.VIEW),
-    "Gemm": Rule(linear.lower_gemm, linear.policy),
-    "GlobalAveragePool": Rule(reduce.lower_global_average, Policy.LAST),
-    "Identity": Rule(views.lower_identity),
-    "Relu": Rule(activations.lower_relu),
-    "Reshape": Rule(views.lower, Policy.VIEW),
-    "Squeeze": Rule(views.lower, Policy.VIEW),
-    "Unsqueeze": Rule(views.lower, Policy.VIEW),
-    "Transpose": Rule(views.lower_transpose, Policy.TRANSPOSE),
+    **activations.RULES,
+    **conv.RULES,
+    **conv_transpose.RULES,
+    **depth.RULES,
+    **elementwise.RULES,
+    **joining.RULES,
+    **linear.RULES,
+    **norm.RULES,
+    **picking.RULES,
+    **pool.RULES,
+    **reduce.RULES,
+    **resize.RULES,
+    **views.RULES,
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tdedge_exporters.tflite.builder import Builder
-from tdedge_exporters.tflite.layout import permutation, physical_permutation
+from tdedge_exporters.tflite.layout import Policy, permutation, physical_permutation
+from tdedge_exporters.tflite.ops.rule import Rule, Rules
 from tdedge_exporters.tflite.order import FIRST
 
 
@@ -36,3 +37,14 @@ def lower_transpose(b: Builder, node: ir.Node) -> None:
         moves = permutation(node)
     made = b.transpose(b.get(data, before), moves)
     b.put(result, made, after, non_negative=b.is_non_negative(data))
+
+
+RULES: Rules = {
+    "Dropout": Rule(lower_identity),
+    "Flatten": Rule(lower, Policy.VIEW),
+    "Identity": Rule(lower_identity),
+    "Reshape": Rule(lower, Policy.VIEW),
+    "Squeeze": Rule(lower, Policy.VIEW),
+    "Transpose": Rule(lower_transpose, Policy.TRANSPOSE),
+    "Unsqueeze": Rule(lower, Policy.VIEW),
+}

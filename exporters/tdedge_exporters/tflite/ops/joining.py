@@ -1,0 +1,7 @@
+"""Operators that join, cut and pad along axes."""
+
+from __future__ import annotations
+
+from tdedge_exporters.tflite.ops.rule import Rules
+
+RULES: Rules = {}

@@ -9,18 +9,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import formats, thetis
+from benchmarks import formats, tflite, thetis
+from benchmarks.outcome import Outcome
+from tdedge.errors import TdedgeError
 from tdedge.report import numbers
 from tdedge.report.comparison import Comparison
 from tdedge.report.progress import LineProgress
+from tdedge_runtimes.errors import RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
 
-BENCHMARKS = {"thetis": thetis.run, "formats": formats.run}
+COMPARISONS = {"thetis": thetis.run, "formats": formats.run}
+#: Those that run only when named: their peers' environments take gigabytes.
+NAMED = {"tflite": tflite.run}
+
+_ABOUT = (
+    "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the "
+    "first form, `realisation` that over the MAC ratio."
+)
 
 
 def markdown(results: Sequence[tuple[str, Comparison]]) -> str:
@@ -55,47 +66,63 @@ def markdown(results: Sequence[tuple[str, Comparison]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def heading(name: str, threads: int, results: Sequence[tuple[str, Comparison]]) -> str:
+def outcome(name: str, options: MeasureOptions, progress: LineProgress, *, quick: bool) -> Outcome:
+    """Run one benchmark."""
+    if name in NAMED:
+        return NAMED[name](options, progress, quick=quick)
+    results = COMPARISONS[name](options, progress, quick=quick)
+    document = {"schema_version": 1, "results": [{"network": n, **c.to_json()} for n, c in results]}
+    return Outcome(results[0][1].result["environment"], _ABOUT, markdown(results), document)
+
+
+def heading(name: str, threads: int, result: Outcome) -> str:
     """What was run, how, and where."""
-    where = results[0][1].result["environment"]
+    where = result.environment
     versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items() if version)
     lines = (
         f"# Benchmark: {name}",
         "",
         f"`python -m benchmarks {name} --threads {threads}`: {where['cpu_model']}, {where['cores']} cores,",
         f"{versions}.",
-        "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the",
-        "first form, `realisation` that over the MAC ratio.",
+        *textwrap.wrap(result.about, 110),
         "",
     )
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Run what the command line names."""
+    """Run what the command line names; 1 where a gate failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
+    known = ", ".join((*COMPARISONS, *NAMED))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{known}; by default {', '.join(COMPARISONS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer formats, shorter runs")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(BENCHMARKS)
+    unknown = set(arguments.names) - set(COMPARISONS) - set(NAMED)
     if unknown:
-        parser.error(f"unknown benchmark {sorted(unknown)[0]!r}; expected {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark {sorted(unknown)[0]!r}; expected {known}")
     progress = LineProgress(Console(stderr=True))
     seconds = 5.0 if arguments.quick else 20.0
     options = MeasureOptions(threads=arguments.threads, max_seconds=seconds)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or BENCHMARKS:
-        results = BENCHMARKS[name](options, progress, quick=arguments.quick)
-        table = markdown(results)
+    failures: list[str] = []
+    for name in arguments.names or COMPARISONS:
+        try:
+            result = outcome(name, options, progress, quick=arguments.quick)
+        except (TdedgeError, RuntimesError) as error:
+            sys.stderr.write(f"{name}: {error.message}\n")
+            return error.exit_code
         stem = f"{name}-t{arguments.threads}"
-        text = heading(name, arguments.threads, results) + table
+        text = heading(name, arguments.threads, result) + result.tables
         (arguments.output / f"{stem}.md").write_text(text, encoding="utf-8")
-        document = {"schema_version": 1, "results": [{"network": n, **c.to_json()} for n, c in results]}
-        (arguments.output / f"{stem}.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
-        sys.stdout.write(f"\n## {name}\n\n{table}")
-    return 0
+        (arguments.output / f"{stem}.json").write_text(json.dumps(result.document) + "\n", encoding="utf-8")
+        sys.stdout.write(f"\n## {name}\n\n{result.tables}")
+        failures += [f"{name}: {line}" for line in result.failures]
+    sys.stdout.writelines(f"{line}\n" for line in failures)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

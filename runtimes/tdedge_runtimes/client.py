@@ -183,6 +183,38 @@ def bench(
     return measure_models(labelled, options or MeasureOptions(threads=threads), memory=memory)
 
 
+def profile_model(
+    path: str | Path,
+    *,
+    threads: int = 1,
+    runs: int = 20,
+    inputs: str | Path | None = None,
+    python: str = sys.executable,
+    timeout_s: float | None = 600.0,
+) -> dict[str, Any]:
+    """Time of every operator of a .tflite file, measured in a fresh process.
+
+    Args:
+        path: The file.
+        threads: Threads of one inference.
+        runs: Profiled runs.
+        inputs: An .npz file; by default seeded inputs.
+        python: Interpreter of the child process.
+        timeout_s: Seconds it may take.
+
+    Returns:
+        The result: ``["model"]["profile"]["ops"]`` are the operators in the order of execution, each with the
+        attributes of ``tdedge_runtimes.tflite_profile.OpTime``.
+
+    Raises:
+        RuntimeMissing: The runtime is not installed, or in a version that cannot be profiled.
+        RuntimesError: As ``run_job``.
+    """
+    model = {"path": str(path)} | ({"inputs": str(inputs)} if inputs is not None else {})
+    job = {"kind": "profile", "model": model, "options": {"threads": threads}, "runs": runs}
+    return run_job(job, python=python, timeout_s=timeout_s)
+
+
 def _spec(model: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     spec = dict(model) if isinstance(model, Mapping) else {"path": model}
     if "path" not in spec:

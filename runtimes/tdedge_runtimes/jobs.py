@@ -1,12 +1,13 @@
-"""The three kinds of job of the worker process, each from a checked JSON object to a JSON object.
+"""The four kinds of job of the worker process, each from a checked JSON object to a JSON object.
 
     {"schema_version": 1, "kind": "latency", "models": {"dense": MODEL, ...}, "options": {...}}
     {"schema_version": 1, "kind": "memory", "model": MODEL or BASELINE, "options": {...}, "runs": 3}
     {"schema_version": 1, "kind": "run", "model": MODEL, "inputs": "in.npz", "outputs": "out.npz"}
+    {"schema_version": 1, "kind": "profile", "model": MODEL, "options": {...}, "runs": 20}
 
 MODEL is ``{"path": ..., "runtime": ..., "precision": ..., "inputs": "x.npz"}``; only the path is required.
 BASELINE is ``{"baseline": ".onnx", "runtime": ...}``: the one-operation model. ``options`` are those of
-``MeasureOptions``.
+``MeasureOptions``. A profile tells the time of every operator; only LiteRT has one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _JOB_KEYS = {
     "latency": {"models"},
     "memory": {"model", "runs"},
     "run": {"model", "inputs", "outputs"},
+    "profile": {"model", "runs"},
 }
 _COMMON_KEYS = {"schema_version", "kind", "options"}
 
@@ -60,6 +62,7 @@ def do_job(job: Mapping[str, Any]) -> dict[str, Any]:
         "latency": _latency,
         "memory": _memory,
         "run": _run,
+        "profile": _profile,
     }[kind]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -102,9 +105,7 @@ def _latency(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
 
 def _memory(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
     spec = _mapping(job.get("model"), "model")
-    runs = job.get("runs", 3)
-    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
-        raise RuntimeInputError(f"runs is {runs!r}; expected a whole number of at least 1")
+    runs = _runs(job, 3)
     with ExitStack() as stack:
         session, described = _open(stack, spec, options)
         call = session.bind(_inputs(session, spec, options))
@@ -128,6 +129,28 @@ def _run(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
             np.savez(stream, allow_pickle=False, **outputs)
     except OSError as error:
         raise RuntimeInputError(f"cannot write {job['outputs']!r}: {error.strerror}") from None
+    return {"environment": describe_environment(), "model": described}
+
+
+def _profile(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
+    from tdedge_runtimes.tflite_profile import profile
+
+    spec = _mapping(job.get("model"), "model")
+    runs = _runs(job, 20)
+    with ExitStack() as stack:
+        session, described = _open(stack, spec, options)
+        runtime = described["session"]["runtime"]
+        if runtime != "tflite" or "path" not in spec:
+            raise RuntimeInputError(f"{runtime} tells no time of single operators here; give a .tflite file")
+        inputs = _inputs(session, spec, options)
+    ops = profile(str(spec["path"]), threads=options.threads, runs=runs, inputs=inputs)
+    described["profile"] = {
+        "kind": "measured",
+        "method": f"{runs} runs in one process, each profiled by itself by the runtime",
+        "runs": runs,
+        "total_median_us": sum(op.median_us for op in ops),
+        "ops": [op.to_json() for op in ops],
+    }
     return {"environment": describe_environment(), "model": described}
 
 
@@ -164,6 +187,13 @@ def _inputs(session: Session, spec: Mapping[str, Any], options: MeasureOptions) 
     if spec.get("inputs") is not None:
         return load_inputs(str(spec["inputs"]))
     return random_inputs(session.inputs, seed=options.seed)
+
+
+def _runs(job: Mapping[str, Any], default: int) -> int:
+    runs = job.get("runs", default)
+    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+        raise RuntimeInputError(f"runs is {runs!r}; expected a whole number of at least 1")
+    return runs
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -19,8 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tdedge_runtimes.environment import describe_environment
 from tdedge_runtimes.errors import RuntimeInputError
 from tdedge_runtimes.figures import SCHEMA_VERSION, measured
@@ -35,6 +33,7 @@ from tdedge_runtimes.session import (
     open_session,
     random_inputs,
     runtime_of,
+    save_arrays,
 )
 
 _MODEL_KEYS = {"path", "runtime", "precision", "inputs", "baseline"}
@@ -125,8 +124,7 @@ def _run(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
         session, described = _open(stack, spec, options)
         outputs = session.run(load_inputs(job["inputs"]))
     try:
-        with Path(job["outputs"]).open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **outputs)
+        save_arrays(job["outputs"], outputs)
     except OSError as error:
         raise RuntimeInputError(f"cannot write {job['outputs']!r}: {error.strerror}") from None
     return {"environment": describe_environment(), "model": described}

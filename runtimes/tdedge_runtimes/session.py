@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,22 @@ def load_inputs(path: str | Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, AttributeError, TypeError, EOFError) as error:
         raise RuntimeInputError(f"cannot read inputs from {str(path)!r}: {type(error).__name__}") from None
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as an .npz file, without Python objects.
+
+    Unlike ``numpy.savez``, whose own parameters are keywords too, this takes arrays of any name, and does the
+    same before and after NumPy 2.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: An array holds Python objects.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
 def describe_file(path: str | Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tdedge_runtimes.session import (
     open_session,
     random_inputs,
     runtime_of,
+    save_arrays,
 )
 
 EVERY = pytest.mark.parametrize("runtime", list(RUNTIMES))
@@ -175,6 +176,19 @@ def test_inputs_from_a_file(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.arange(3), y=np.ones((2, 2)))
     loaded = load_inputs(tmp_path / "x.npz")
     assert {name: value.shape for name, value in loaded.items()} == {"x": (3,), "y": (2, 2)}
+
+
+def test_arrays_of_any_name_are_written(tmp_path):
+    """Among them the names of parameters of numpy.savez."""
+    arrays = {"file": np.arange(3), "allow_pickle": np.float32(2), "a/b:0": np.ones((2, 3), np.int8).T}
+    save_arrays(tmp_path / "y.npz", arrays)
+    loaded = load_inputs(tmp_path / "y.npz")
+    assert list(loaded) == list(arrays)
+    for name, array in arrays.items():
+        assert np.array_equal(loaded[name], array)
+        assert loaded[name].dtype == array.dtype
+    with pytest.raises(ValueError, match="Object arrays"):
+        save_arrays(tmp_path / "z.npz", {"x": np.array([{}], dtype=object)})
 
 
 def test_files_that_hold_no_arrays(tmp_path):

@@ -120,8 +120,9 @@ def _form(
         folder = Path(scratch)
         sample = write_sources(network, form, folder)
         conversions: dict[str, Conversion] = {}
-        for number, converter in enumerate(converters):
-            source, output = folder / f"network{converter.reads}", folder / f"{number}.tflite"
+        for converter in converters:
+            output = folder / f"{converter.name.split()[0]}.tflite"
+            source = folder / f"network{converter.reads}"
             conversions[converter.name] = convert(converter, source, output, sample)
         running = {
             name: {"path": str(conversion.file), "runtime": "tflite"}

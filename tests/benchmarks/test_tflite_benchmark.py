@@ -107,7 +107,8 @@ def test_the_table_names_every_reason():
 
 
 def test_reason_is_the_exception():
-    stderr = "W0 noise\nTraceback (most recent call last):\n  File x\nValueError: it failed:\nOps: A\nDetails:\n\tB\n"
+    lines = ("W0 noise", "Traceback (most recent call last):", "  File x", "ValueError: it failed:", "Ops: A")
+    stderr = "\n".join((*lines, "Details:", "\tmore"))
     assert failure(1, "", stderr) == "ValueError: it failed: Ops: A"
     assert failure(1, "\x1b[31mERROR: bad node\x1b[0m\nbye\n", "W0000 noise\n") == "ERROR: bad node"
     assert failure(3, "", "") == "it ended with code 3 and said nothing"

@@ -4,6 +4,9 @@ The package is ``ai-edge-litert``, or the older ``tflite-runtime`` where only th
 the operators it has kernels for, in one or more partitions; the rest runs in the built-in kernels. What is
 computed in which precision is a property of the file: float32 files, and files whose weights alone are
 float16, are both computed in float32, and the interpreter has no switch that changes it.
+
+``ai-edge-litert`` verifies the structure of a file before it reads it. ``tflite-runtime`` does not: a damaged
+file can end the process there, so files of unknown origin belong in the worker (``client.run_job``).
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def export(
     source: str | Path | nn.Module | Source,
     output: str | Path,
     *,
-    to: str | Sequence[str] = "onnxruntime,openvino",
+    to: str | Sequence[str] = lowering.DEFAULT_TARGETS,
     plan: CompressionPlan | None = None,
     example: Any = None,
     inputs: Path | None = None,

@@ -7,12 +7,13 @@ in N. Nothing is claimed of any other tensor: sequences, token numbers, and inpu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from tdedge_exporters.agreement import Array
+from tdedge_runtimes.session import TensorInfo
 
 Run = Callable[[dict[str, Array]], Mapping[str, Array]]
 
@@ -66,6 +67,16 @@ def to_layout(feed: Mapping[str, Array], layout: str) -> dict[str, Array]:
 def in_layout(run: Run, layout: str) -> Run:
     """``run`` of a file, taking the network's own inputs."""
     return lambda feed: run(to_layout(feed, layout))
+
+
+def layout_taken(model: ir.Model, inputs: Sequence[TensorInfo]) -> str:
+    """The input layout of a file of this network, as far as shapes tell: ``nhwc`` where only that fits."""
+    shapes = {value.name: tuple(value.shape or ()) for value in model.graph.inputs}
+    for info in inputs:
+        shape = shapes.get(info.name, ())
+        if len(shape) >= 3 and info.shape != shape and info.shape == (shape[0], *shape[2:], shape[1]):
+            return "nhwc"
+    return "nchw"
 
 
 def _neighbours(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:

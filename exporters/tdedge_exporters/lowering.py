@@ -30,6 +30,9 @@ TARGETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "tflite": ("tdedge_exporters.tflite", "ai_edge_litert", "tflite", ("float32", "float16")),
 }
 
+#: What an export is lowered to unless told.
+DEFAULT_TARGETS = tuple(TARGETS)
+
 #: Axis orders a TensorFlow Lite file may take its inputs in.
 INPUT_LAYOUTS = ("nchw", "nhwc")
 

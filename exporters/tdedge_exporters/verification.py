@@ -11,7 +11,7 @@ from tdedge.artifact import read_manifest
 from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters.export import INPUT_SETS
-from tdedge_exporters.layout import to_layout
+from tdedge_exporters.layout import in_layout, layout_taken, to_layout
 from tdedge_exporters.prepare import Source, prepare
 from tdedge_exporters.verify import ParityReport, Reference, check_outputs, load_npz, random_inputs
 from tdedge_runtimes.session import open_session, runtime_of
@@ -70,5 +70,6 @@ def verify_files(
     reports = {}
     for path in track(((str(p), p) for p in files), progress, "Verify", len(files)):
         with open_session(runtime_of(path), path, threads=1, precision=precision) as session:
-            reports[str(path)] = reference.check(session.run, precision=precision, tolerance=tolerance)
+            run = in_layout(session.run, layout_taken(prepared.model, session.inputs))
+            reports[str(path)] = reference.check(run, precision=precision, tolerance=tolerance)
     return reports

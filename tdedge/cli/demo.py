@@ -35,7 +35,7 @@ def demo(
     output_folder: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the artifacts, the results and the page.")
     ] = Path("tdedge-demo"),
-    to: Annotated[str, typer.Option("--to", help="Targets, comma-separated.")] = "onnxruntime,openvino",
+    to: Annotated[str, typer.Option("--to", help="Targets, comma-separated.")] = opt.TARGETS,
     threads: Annotated[int, typer.Option(help="Threads of one inference.")] = 1,
     seconds: Annotated[float, typer.Option(help="Time per comparison, after warm-up.")] = 15.0,
     force: opt.Force = False,

@@ -14,6 +14,7 @@ PARTS = {
     "tensorly": ("decompositions", ""),
     "onnxruntime": ("target onnxruntime", ""),
     "openvino": ("target openvino", "openvino"),
+    "ai-edge-litert": ("target tflite", "tflite"),
     "torch": ("sources module:factory and .pt2", "torch"),
 }
 

@@ -17,8 +17,12 @@ def export(
         "artifact"
     ),
     to: Annotated[
-        str, typer.Option("--to", help="Targets: onnxruntime, openvino, openvino:float16; comma-separated.")
-    ] = "onnxruntime,openvino",
+        str,
+        typer.Option(
+            "--to",
+            help="Targets: onnxruntime, openvino, tflite, openvino:float16, tflite:float16; comma-separated.",
+        ),
+    ] = opt.TARGETS,
     plan: opt.PlanFile = None,
     format_name: opt.FormatName = None,
     energy: opt.Energy = None,
@@ -40,6 +44,10 @@ def export(
     minimal: Annotated[
         bool, typer.Option("--minimal", help="Also write .ort and the operator list for reduced builds.")
     ] = False,
+    input_layout: Annotated[
+        str,
+        typer.Option(help="Axis order of the inputs of TensorFlow Lite files: nchw as the network, or nhwc."),
+    ] = "nchw",
     labels: Annotated[
         Path | None, typer.Option(help="Text file with one class name per line, for the manifest.")
     ] = None,
@@ -67,6 +75,7 @@ def export(
     check_free(output_folder, force=force)
     for target in lowering.parse_targets(to):
         lowering.require(target)
+    lowering.Options(minimal, input_layout)
     if dry_run:
         from tdedge_exporters.inspection import inspect_network
 
@@ -90,6 +99,7 @@ def export(
             seed=seed,
             tolerance=tolerance,
             minimal=minimal,
+            input_layout=input_layout,
             labels=names,
             preprocessing=applied,
             force=force,
@@ -102,5 +112,8 @@ def export(
     if explain:
         output.table(tables.rewrites(result.records))
     output.table(tables.parity(result.manifest))
+    for entry in result.manifest.targets if explain else ():
+        for note in entry.notes:
+            output.note(f"{entry.target}: {note}")
     output.note(f"wrote {result.folder}")
     output.document(result.to_json())

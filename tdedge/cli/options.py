@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tdedge.plan import CompressionPlan
     from tdedge_exporters.prepare import Source as SourceSpec
 
+#: What an export is lowered to unless told; equals ``lowering.DEFAULT_TARGETS``.
+TARGETS = "onnxruntime,openvino,tflite"
+
 Source = Annotated[
     str,
     typer.Argument(

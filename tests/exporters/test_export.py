@@ -18,7 +18,7 @@ from tdedge_exporters.prepare import Source
 from tdedge_exporters.verify import Reference, random_inputs
 from tdedge_runtimes.session import open_session
 
-ALL = ("onnxruntime", "openvino", "openvino:float16")
+ALL = ("onnxruntime", "openvino", "openvino:float16", "tflite", "tflite:float16")
 
 
 @pytest.fixture(scope="module", params=["trained_ntt", "trained_kcp"])

@@ -10,7 +10,7 @@ from tdedge_exporters.export import export
 from tdedge_exporters.prepare import Source
 from tdedge_exporters.verification import verify_artifact, verify_files
 
-TARGETS = ["onnxruntime", "openvino", "openvino:float16"]
+TARGETS = ["onnxruntime", "openvino", "openvino:float16", "tflite", "tflite:float16"]
 
 
 @pytest.fixture
@@ -36,13 +36,15 @@ def test_every_target_replays_the_golden_data(artifact):
     reports = verify_artifact(artifact)
     assert list(reports) == TARGETS
     assert all(report.passed for report in reports.values())
-    assert [report.precision for report in reports.values()] == ["float32", "float32", "float16"]
+    assert [report.precision for report in reports.values()] == [
+        *("float32", "float32", "float16", "float32", "float16")
+    ]
     assert reports["onnxruntime"].worst.max_rel < 1e-6
     assert reports["openvino:float16"].worst.max_rel > 1e-6
     assert not verify_artifact(artifact, tolerance=1e-12)["openvino"].passed
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.bin", "golden.npz", "plan.json"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.bin", "model.tflite", "golden.npz", "plan.json"])
 def test_changed_file_is_refused(artifact, name):
     content = bytearray((artifact / name).read_bytes())
     content[len(content) // 2] ^= 1

@@ -53,9 +53,15 @@ def save_factory(folder: Path) -> str:
 
 
 def damage(entry: Path, weight: np.ndarray) -> None:
-    """Change one value of ``weight`` inside the model ``entry`` (``.onnx``, or ``.xml`` beside ``.bin``)."""
+    """Change one value of a convolution's ``weight`` inside the model ``entry`` (.onnx, .xml or .tflite)."""
     changed = weight.copy()
     changed[(0,) * changed.ndim] += 1
+    if entry.suffix == ".tflite":
+        stored, altered = (np.moveaxis(w, 1, -1).tobytes() for w in (weight, changed))
+        content = entry.read_bytes()
+        assert content.count(stored) == 1
+        entry.write_bytes(content.replace(stored, altered))
+        return
     if entry.suffix == ".xml":
         path = entry.with_suffix(".bin")
         content = path.read_bytes()

@@ -16,10 +16,10 @@ def test_document_and_tables(tdedge, net, folder):
     assert done.code == 0, done.err
     assert done.document["folder"] == "out"
     assert done.document["manifest"] == json.loads((folder / "out" / "manifest.json").read_text())
-    for text in ("Parity", "onnxruntime", "openvino", "passed", "Rewrites", "wrote out"):
+    for text in ("Parity", "onnxruntime", "openvino", "tflite", "passed", "Rewrites", "wrote out"):
         assert text in done.err
     assert sorted(os.listdir("out")) == [
-        "golden.npz", "manifest.json", "model.bin", "model.onnx", "model.xml", "plan.json"
+        "golden.npz", "manifest.json", "model.bin", "model.onnx", "model.tflite", "model.xml", "plan.json"
     ]  # fmt: skip
 
 

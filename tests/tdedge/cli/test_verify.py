@@ -13,12 +13,12 @@ def test_artifact(tdedge, artifact):
     done = tdedge("verify", artifact)
     assert done.code == 0
     assert done.out.count("Parity") == 1
-    assert done.out.count("passed") == 2
+    assert done.out.count("passed") == 3
 
 
 def test_document(tdedge, artifact):
     done = tdedge("verify", artifact, "--json")
-    assert list(done.document["parity"]) == ["onnxruntime", "openvino"]
+    assert list(done.document["parity"]) == ["onnxruntime", "openvino", "tflite"]
     assert done.document["parity"]["openvino"]["passed"] is True
     assert "Parity" in done.err
 

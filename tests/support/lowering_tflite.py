@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+import pytest
 from ai_edge_litert.interpreter import Interpreter
+from onnx import helper
+from support.graphs import Net, run
 
+from tdedge.errors import UnsupportedError
 from tdedge_exporters.export import rewrite
 from tdedge_exporters.layout import to_layout
 from tdedge_exporters.lowering import Options
@@ -71,3 +76,33 @@ def _plan(interpreter: Interpreter, details: list[dict]) -> list[str]:
             running[detail["index"]] = detail["op_name"]
             waiting.extend(map(int, detail["inputs"]))
     return [running[index] for index in sorted(running)]
+
+
+def with_opset(net: Net, opset: int) -> ir.Model:
+    """The network of ``net`` in another opset, with the shapes of all values."""
+    outputs = [helper.make_empty_tensor_value_info(net.nodes[-1].output[0])]
+    graph = helper.make_graph(net.nodes, "net", net.inputs, outputs, net.initializers)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
+
+
+def assert_lowers(
+    net: Net, layout: str = "nchw", *, opset: int = 18, tolerance: float = 1e-5, partitions: int = 1
+) -> LoweredFile:
+    """The lowered network gives what ONNX Runtime gives, and runs in that many parts."""
+    model = with_opset(net, opset)
+    x = net.sample()
+    (expected,) = run(model, x)
+    made = lowered(model, layout)
+    (actual,) = made.run({"x": x}).values()
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= tolerance * max(np.abs(expected).max(), 1e-3)
+    assert made.partitions == partitions, made.plan
+    return made
+
+
+def refusal(net: Net, opset: int = 22) -> str:
+    """The one line that says why the network cannot be lowered."""
+    with pytest.raises(UnsupportedError) as caught:
+        lowered(with_opset(net, opset))
+    return str(caught.value)

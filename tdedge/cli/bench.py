@@ -25,6 +25,9 @@ def bench(
     cpus: Annotated[str | None, typer.Option(help="Pin to these cores, such as 0 or 0,1.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     memory: Annotated[bool, typer.Option(help="Measure memory too, a process per model.")] = True,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also time every operator of .tflite files, a process each.")
+    ] = False,
     result_file: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write every sample and figure to this JSON file.")
     ] = None,
@@ -49,7 +52,9 @@ def bench(
     settings = MeasureOptions(threads=threads, max_seconds=seconds, seed=seed, cpus=_cores(cpus))
     with output.progress() as progress:
         planned = runs.plan_runs(models, runtime)
+        to_profile = runs.files_to_profile(planned) if profile else {}
         comparisons = runs.compare(planned, settings, memory=memory, progress=progress)
+        profiles = runs.profiles(to_profile, settings, progress)
     for comparison in comparisons:
         output.table(tables.comparison(comparison))
         if not comparison.quiet:
@@ -57,7 +62,13 @@ def bench(
                 f"warning: {comparison.target}: other processes used {comparison.foreign_cpu or 0:.0%} "
                 "of the CPU; ratios are interleaved, but run again on an idle machine before you quote them"
             )
-    document = {"schema_version": 1, "comparisons": [comparison.to_json() for comparison in comparisons]}
+    for label, profiled in profiles.items():
+        output.table(tables.profile(label, profiled))
+    document = {
+        "schema_version": 1,
+        "comparisons": [comparison.to_json() for comparison in comparisons],
+        "profiles": profiles,
+    }
     if result_file is not None:
         runs.write_json(result_file, document, force=force)
     if report is not None:

@@ -13,7 +13,7 @@ from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress, track
 from tdedge.report.comparison import Comparison
 from tdedge_exporters.capture import capture
-from tdedge_runtimes.client import measure_models
+from tdedge_runtimes.client import measure_models, profile_model
 from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.session import runtime_of
 
@@ -107,6 +107,37 @@ def compare(
             )
         )
     return comparisons
+
+
+def files_to_profile(runs: Runs) -> dict[str, str]:
+    """Paths of the TensorFlow Lite files among the runs, by target and label.
+
+    Raises:
+        UsageError: there is none.
+    """
+    files = {
+        f"{target}: {label}": str(model["path"])
+        for target, models in runs.items()
+        for label, model in models.items()
+        if model["runtime"] == "tflite"
+    }
+    if not files:
+        raise UsageError("--profile: none of the models is a .tflite file; export to tflite, or leave it out")
+    return files
+
+
+def profiles(
+    files: Mapping[str, str], options: MeasureOptions, progress: Progress = SILENT
+) -> dict[str, dict[str, Any]]:
+    """Time of every operator of each file, label -> profile.
+
+    Raises:
+        RuntimesError: LiteRT is missing, or is of a version that cannot be profiled.
+    """
+    found = {}
+    for label, path in track(((lb, (lb, p)) for lb, p in files.items()), progress, "Profile", len(files)):
+        found[label] = profile_model(path, threads=options.threads)["model"]["profile"]
+    return found
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, force: bool) -> None:

@@ -159,6 +159,21 @@ def comparison(run: Comparison) -> Table:
     return table
 
 
+def profile(label: str, profiled: Mapping[str, Any]) -> Table:
+    """Operators of one TensorFlow Lite file, the slowest first, with their share of the sum."""
+    total = sum(op["median_us"] for op in profiled["ops"]) or 1.0
+    table = _table(f"Operators of {label}", "operator", "place", "median", "share", "by")
+    for op in sorted(profiled["ops"], key=lambda op: -op["median_us"]):
+        table.add_row(
+            op["name"],
+            str(op["ordinal"]),
+            f"{op['median_us'] / 1e3:.3f} ms",
+            f"{op['median_us'] / total:.0%}",
+            "XNNPACK" if op["delegated"] else "built-in kernel",
+        )
+    return table
+
+
 def summary(runs: Sequence[Comparison], parities: Mapping[str, float]) -> Table:
     """The one table of the demo: a row per target, the last network against the first."""
     table = _table(

@@ -84,3 +84,22 @@ def test_mistakes_are_one_line(tdedge, net, folder, arguments, words):
     assert words in done.last
     assert done.err.count("\n") == 1
     assert sorted(os.listdir(folder)) == before
+
+
+def test_operators_of_tflite_files_are_timed(tdedge, net):
+    tdedge("export", net, "-o", "a", "--to", "tflite,onnxruntime")
+    tdedge("export", net, "-o", "b", "--to", "tflite,onnxruntime", "--format", "tucker", "--ranks", "2,2")
+    done = tdedge("bench", "a", "b", *FAST, "--no-memory", "--profile", "--json")
+    assert done.code == 0, done.err
+    assert list(done.document["profiles"]) == ["tflite: a", "tflite: b"]
+    dense, small = ([op["name"] for op in p["ops"]] for p in done.document["profiles"].values())
+    assert len(dense) < len(small)
+    assert "Operators of tflite: b" in done.err
+    assert "XNNPACK" in done.err
+
+
+def test_only_tflite_files_have_profiles(tdedge, net, folder):
+    other = save_classifier(folder / "other.onnx", seed=1)
+    done = tdedge("bench", net.name, other.name, *FAST, "--no-memory", "--profile")
+    assert done.code == 2
+    assert "--profile: none of the models is a .tflite file; export to tflite" in done.last

@@ -87,9 +87,9 @@ def with_opset(net: Net, opset: int) -> ir.Model:
 
 
 def assert_lowers(
-    net: Net, layout: str = "nchw", *, opset: int = 18, tolerance: float = 1e-5, partitions: int = 1
+    net: Net, layout: str = "nchw", *, opset: int = 18, tolerance: float = 1e-5, partitions: int | None = 1
 ) -> LoweredFile:
-    """The lowered network gives what ONNX Runtime gives, and runs in that many parts."""
+    """The lowered network gives what ONNX Runtime gives, and runs in that many parts (None: in any)."""
     model = with_opset(net, opset)
     x = net.sample()
     (expected,) = run(model, x)
@@ -97,7 +97,7 @@ def assert_lowers(
     (actual,) = made.run({"x": x}).values()
     assert actual.shape == expected.shape
     assert np.abs(actual - expected).max() <= tolerance * max(np.abs(expected).max(), 1e-3)
-    assert made.partitions == partitions, made.plan
+    assert partitions in (None, made.partitions), made.plan
     return made
 
 

@@ -18,6 +18,7 @@ from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
 from tdedge_exporters.tflite.assemble import assemble
 from tdedge_exporters.tflite.builder import Builder
+from tdedge_exporters.tflite.patterns import prepare
 from tdedge_exporters.tflite.program import Program
 from tdedge_exporters.tflite.weights import store_float16
 from tdedge_exporters.tflite.writer import write
@@ -36,7 +37,9 @@ def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFA
     Raises:
         UnsupportedError: names the node, its operator, the reason and what to do.
     """
-    program, builder = assemble(model.graph, inputs_last=options.input_layout == "nhwc")
+    graph = model.graph.clone()
+    prepare(graph)
+    program, builder = assemble(graph, inputs_last=options.input_layout == "nhwc")
     orders = _orders(program, builder)
     if precision == "float16":
         store_float16(program)

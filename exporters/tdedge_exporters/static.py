@@ -199,7 +199,7 @@ def _check_sizes(model: ir.Model) -> None:
     graph = model.graph
     values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
     for value in values:
-        if value.shape is None or value.dtype is None:
+        if value.shape is None or value.dtype is None or value.dtype == ir.DataType.STRING:
             continue
         size = math.prod(value.shape.numpy()) * value.dtype.itemsize
         if size > MAX_TENSOR_BYTES:

@@ -108,7 +108,8 @@ def _run(case: Any, proto: Any) -> tuple[str, str]:
 
     try:
         for inputs, outputs in case.data_sets:
-            _compare(case, proto, dict(zip(_names(case.model.graph.input), inputs, strict=True)), outputs)
+            feed = dict(zip(_names(case.model.graph.input), map(_array, inputs), strict=True))
+            _compare(case, proto, feed, map(_array, outputs))
     except TdedgeError as error:
         # A file that the runtime does not load was written wrong: nothing refused it by name.
         return (FAILED if "LiteRT refuses" in error.message else REFUSED), error.message
@@ -141,12 +142,19 @@ def _compare(case: Any, proto: Any, feed: dict[str, Any], outputs: Iterable[Any]
         np.testing.assert_allclose(got[name], expected, rtol=case.rtol, atol=case.atol)
 
 
+def _array(data: Any) -> Any:
+    """An element of a data set, which holds arrays and ONNX's own tensors."""
+    import onnx
+
+    return onnx.numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else data
+
+
 def _names(values: Iterable[Any]) -> list[str]:
     return [value.name for value in values]
 
 
 def _within_reach(proto: Any) -> Any:
-    """The same graph under the newest operator set we read, where its operators are as old as that."""
+    """The same graph under the newest operator set we read, where it is valid there too."""
     import onnx
 
     from tdedge_exporters.safe_onnx import MAX_OPSET
@@ -154,9 +162,12 @@ def _within_reach(proto: Any) -> Any:
     made = onnx.ModelProto()
     made.CopyFrom(proto)
     for entry in made.opset_import:
-        since = [onnx.defs.get_schema(n.op_type, entry.version).since_version for n in proto.graph.node]
-        if entry.domain == "" and entry.version > MAX_OPSET and max(since) <= MAX_OPSET:
+        if entry.domain == "" and entry.version > MAX_OPSET:
             entry.version = MAX_OPSET
+    try:
+        onnx.checker.check_model(made, full_check=True)
+    except Exception:
+        return proto
     return made
 
 
@@ -167,7 +178,7 @@ def _with_parameters(case: Any) -> Any:
     made = onnx.ModelProto()
     made.CopyFrom(case.model)
     inputs, _ = case.data_sets[0]
-    for value, array in list(zip(made.graph.input, inputs, strict=True))[1:]:
+    for value, array in list(zip(made.graph.input, map(_array, inputs), strict=True))[1:]:
         if isinstance(array, np.ndarray | np.generic) and array.dtype.kind != "O":
             made.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), value.name))
             made.graph.input.remove(value)
@@ -236,20 +247,25 @@ def page(found: Iterable[Outcome]) -> str:
         counts = Counter(outcome.status for outcome in found if outcome.operator == operator)
         lines.append(f"| {operator} | {counts[PASSED]} | {counts[CONSTANT]} | {counts[REFUSED]} |")
     lines += ["", "## Not supported", ""]
-    reasons = Counter((o.operator, _general(o.reason)) for o in found if o.status == REFUSED)
-    lines += [f"- {operator} ({count}): {why}" for (operator, why), count in sorted(reasons.items())]
+    reasons: dict[str, Counter[str]] = {}
+    for outcome in found:
+        if outcome.status == REFUSED:
+            reasons.setdefault(_general(outcome.reason), Counter())[outcome.operator] += 1
+    for why, counts in sorted(reasons.items()):
+        lines.append(f"- {why}: {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}")
     return "\n".join(lines) + "\n"
 
 
 def _general(reason: str) -> str:
-    """A reason without the names of one case, its advice and its folder."""
-    reason = re.sub(r"^tflite: node '[^']*' \((\w+)\): ", r"\1: ", reason)
+    """A reason without the names of one case, its folder and the standing advice."""
+    reason = re.sub(r"^tflite: node '[^']*' \(\w+\): ", "", reason)
     reason = re.sub(r"\S*/case\.onnx", "the file", reason)
-    return reason.replace("|", "\\|").replace("; change the layer, or leave tflite out of --to", "")
+    reason = re.sub(r"\b(constant|input|node|output|tensor|value) '[^']*'", r"\1", reason)
+    return re.sub(r"; (\w+ the layer, )?or leave tflite out of --to$", "", reason).removeprefix("tflite: ")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the cases and print what became of them; the number of failures is the exit code's sign."""
+    """Run the cases and print what became of them; 1 where one failed."""
     parser = argparse.ArgumentParser(prog="support.conformance", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--write", type=Path, help="write the page of operators")

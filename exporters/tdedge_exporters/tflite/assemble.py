@@ -15,6 +15,9 @@ from tdedge_exporters.tflite.ops.table import policy_of, rule_of
 from tdedge_exporters.tflite.order import FIRST, natural
 from tdedge_exporters.tflite.program import Program, Tensor
 
+#: Element types of inputs and outputs.
+ELEMENT_TYPES = ("float", "int8", "uint8", "int16", "int32", "int64", "bool")
+
 #: Old runtimes handle at most this many axes.
 _MOST_AXES = 4
 
@@ -56,7 +59,21 @@ def _check(graph: ir.Graph) -> None:
             )
 
 
+def _check_type(value: ir.Value, what: str) -> None:
+    """Refuse an input or output whose element type no tensor of the file can have.
+
+    Raises:
+        UnsupportedError: names it.
+    """
+    if value.dtype is not None and value.dtype.name.lower() not in ELEMENT_TYPES:
+        raise UnsupportedError(
+            f"tflite: {what} {value.name!r} has the element type {value.dtype.name.lower()}; expected one of "
+            f"{', '.join(ELEMENT_TYPES)}: export the network in float32"
+        )
+
+
 def _add_input(builder: Builder, value: ir.Value, *, inputs_last: bool) -> None:
+    _check_type(value, "input")
     shape = builder.shape(value)
     dtype = np.dtype(value.dtype.numpy()) if value.dtype is not None else np.dtype(np.float32)
     last = inputs_last and len(shape) >= 3
@@ -67,6 +84,7 @@ def _add_input(builder: Builder, value: ir.Value, *, inputs_last: bool) -> None:
 
 def _add_output(builder: Builder, value: ir.Value) -> None:
     """An output is as ONNX has it, and a tensor of its own."""
+    _check_type(value, "output")
     tensor = builder.get(value, FIRST, builder.shape(value))
     taken = [t for _, t in (*builder.program.inputs, *builder.program.outputs)]
     if tensor.data is not None or tensor in taken:

@@ -3,8 +3,9 @@
 Torch's own initialisation leaves batch norms that do nothing, and networks without them that fade out. Here a
 network is walked on seeded inputs: convolutions and Linear layers are scaled to outputs of standard deviation
 1 and get small random biases; batch norms get the statistics of what really flows into them, off by some, and
-random scales and offsets. Where there are none, the biases take the means away, or what an output owes to the
-input would fade from layer to layer beside what it owes to the biases.
+random scales and offsets. Where there are none, the biases take a share of the means away: with none of it
+gone, what an output owes to the input would fade from layer to layer beside what it owes to the biases; with
+all of it gone, every layer would subtract large numbers and float32 itself would not agree to 1e-5.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tdedge.modules import ChainLayer
 
 _WEIGHTED = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear, ChainLayer)
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_CENTRED = 0.15  # share of the mean
 _BATCH = {4: 32, 5: 16}  # by axes: with fewer, gates and batch norms fit these inputs only
 
 
@@ -45,7 +47,7 @@ def condition(net: nn.Module, shape: tuple[int, ...], seed: int = 0) -> None:
             last.weight *= factor
             return output * factor
         linear = output - last.bias.reshape(per_channel)
-        mean = _by_channel(linear).mean(1) if centre else torch.zeros_like(last.bias)
+        mean = _CENTRED * _by_channel(linear).mean(1) if centre else torch.zeros_like(last.bias)
         factor = _inverse((linear - mean.reshape(per_channel)).std())
         last.weight *= factor
         last.bias.copy_(0.1 * torch.randn(mean.shape, generator=generator) - factor * mean)

@@ -7,6 +7,7 @@ operands, where ``u`` is a polynomial of ``x`` with the coefficients of the defi
     Gelu tanh  k * x * (1 + tanh(u)),    u = sqrt(2/pi) * (x + 0.044715 x^3)          = 2k * Gelu(x)
     HardSwish  k * x * clip(u, 0, 6),    u = x + 3                                    = 6k * HardSwish(x)
                k * x * HardSigmoid(x),   alpha = 1/6, beta = 1/2                      =  k * HardSwish(x)
+    Mish       k * x * tanh(Softplus(x))                                              =  k * Mish(x)
 
 Exact up to rounding: constants must agree to 1e-6 of their size, what the file's float32 numbers are away
 from the definition's. A factor other than 1, left where a constant went into the layer after it, stays as
@@ -43,13 +44,14 @@ _INNER: dict[str, Polynomial] = {
 class _Found:
     """``product = factor * activation(x)``."""
 
+    activation: str
     x: ir.Value
     factor: float
     product: ir.Value
 
 
 def prepare(graph: ir.Graph) -> None:
-    """Replace every such product by ``Gelu`` or ``HardSwish``, in place."""
+    """Replace every such product by its activation, in place."""
     names = g.Names(graph)
     for node in list(graph):
         if node.op_type in _INNER and node.domain == "" and node.graph is graph:
@@ -64,6 +66,11 @@ def _product(node: ir.Node) -> _Found | None:
     if inner is None or not _has_definition(node):
         return None
     value: ir.Value | None = node.outputs[0]
+    softplus = inner.producer()
+    if node.op_type == "Tanh" and softplus is not None and softplus.op_type == "Softplus":
+        x = softplus.inputs[0]
+        found = None if x is None else _times(node.outputs[0], x)
+        return None if x is None or found is None else _Found("Mish", x, *found)
     if node.op_type in ("Erf", "Tanh"):
         value = _plus_one(node.outputs[0])
     if value is None:
@@ -73,7 +80,8 @@ def _product(node: ir.Node) -> _Found | None:
         if _same(polynomial(inner, x), _INNER[node.op_type]):
             found = _times(value, x)
             if found is not None:
-                return _Found(x, found[0] * whole, found[1])
+                activation = "Gelu" if whole == 2 else "HardSwish"
+                return _Found(activation, x, found[0] * whole, found[1])
     return None
 
 
@@ -190,8 +198,8 @@ def _same(found: Polynomial | None, wanted: Polynomial) -> bool:
 
 
 def _replace(graph: ir.Graph, names: g.Names, node: ir.Node, found: _Found) -> None:
-    made = {"Erf": "Gelu", "Tanh": "Gelu"}.get(node.op_type, "HardSwish")
-    attributes = [ir.AttrString("approximate", "tanh")] if node.op_type == "Tanh" else []
+    tanh = found.activation == "Gelu" and node.op_type == "Tanh"
+    attributes = [ir.AttrString("approximate", "tanh")] if tanh else []
     last = found.product.producer()
     assert last is not None
     shape = g.dims(found.product)
@@ -200,7 +208,7 @@ def _replace(graph: ir.Graph, names: g.Names, node: ir.Node, found: _Found) -> N
         name = names.fresh(f"{found.product.name}_{operator.lower()}")
         return g.new_node(operator, inputs, attributes, name=name, output=name, like=found.x, shape=shape)
 
-    nodes = [new(made, [found.x], attributes)]
+    nodes = [new(found.activation, [found.x], attributes)]
     if not _close(found.factor, 1.0):
         dtype = found.x.dtype.numpy() if found.x.dtype is not None else "float32"
         scale = g.add_initializer(graph, names.fresh("scale"), np.array(found.factor, dtype))

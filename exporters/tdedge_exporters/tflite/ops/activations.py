@@ -43,7 +43,7 @@ _UNARY: dict[str, tuple[str, Any, bool]] = {
     "Tanh": ("TANH", None, False),
 }
 #: (least, most) -> the activation that other operators can take in.
-_CLAMPS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+_CLAMPS: dict[tuple[float | None, float | None], str] = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 _INTEGER_TYPES = {"Abs": ("int32",), "Neg": ("int32", "int64")}
 
 

@@ -219,11 +219,11 @@ def _with_copies(b: Builder, x: Tensor, windows: Mapping[int, Axis]) -> Tensor:
         before = np.arange(-begin, 0) % step
         after = size - step + np.arange(end) % step
         index = np.concatenate([before, np.arange(size), after]).clip(0, size - 1)
-        x = _picked(b, x, at, index)
+        x = picked(b, x, at, index)
     return x
 
 
-def _picked(b: Builder, x: Tensor, axis: int, index: Array) -> Tensor:
+def picked(b: Builder, x: Tensor, axis: int, index: Array) -> Tensor:
     """``x[index]`` along one axis, a slice for every run of neighbours."""
     cuts = np.flatnonzero(np.diff(index) != 1) + 1
     runs = np.split(index, cuts)

@@ -75,10 +75,9 @@ def test_any_geometry(rank):
 @pytest.mark.parametrize(
     ("kernel", "attributes"),
     [
-        ([2, 2], {"strides": [2, 2]}),
         ([4, 4], {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
         ([3, 3], {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
-        ([2, 2], {"strides": [2, 2], "output_padding": [1, 1]}),
+        ([3, 3], {"strides": [2, 2], "output_padding": [1, 1]}),
     ],
 )
 def test_common_forms_are_the_operator_alone(kernel, attributes):
@@ -88,6 +87,14 @@ def test_common_forms_are_the_operator_alone(kernel, attributes):
     made = assert_lowers(net, "nhwc")
     assert made.ops.count("TRANSPOSE_CONV") == 1
     assert not {"SLICE", "PAD", "ADD"} & set(made.ops)
+
+
+def test_kernel_as_large_as_its_stride_is_pointwise():
+    net = Net(1, 4, 6, 5)
+    net.add("ConvTranspose", "x", net.weight(4, 3, 2, 3), net.weight(3), strides=[2, 3])
+    made = assert_lowers(net, "nhwc")
+    assert made.ops.count("CONV_2D") == 1
+    assert not {"TRANSPOSE_CONV", "SLICE", "PAD", "CONCATENATION"} & set(made.ops)
 
 
 def test_phases_of_time_are_not_added_up():
@@ -125,6 +132,12 @@ def test_computed_weights_in_groups_are_refused():
     net = Net(2, 4, 5, 5)
     net.add("ConvTranspose", "x", net.add("Relu", "x"), group=2, strides=[2, 2])
     assert "its weights are computed and group is not 1; use constant weights" in refusal(net)
+
+
+def test_one_result_more_than_taps_reach_is_the_bias():
+    net = Net(1, 1, 3, 3)
+    net.add("ConvTranspose", "x", net.weight(1, 2, 3, 3), net.weight(2), strides=[3, 2], output_shape=[10, 8])
+    assert_lowers(net)
 
 
 def test_more_results_than_taps_reach_are_refused():

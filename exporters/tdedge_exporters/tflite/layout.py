@@ -76,9 +76,8 @@ class Layout:
             data = node.inputs[0] if node.inputs else None
             before = orders.get(data, FIRST) if data is not None else FIRST
             for value in node.outputs:
-                orders[value] = (
-                    natural(g_shape(value)) if value in wanted else self._inherited(node, value, before)
-                )
+                of = wanted.get(value)
+                orders[value] = self._inherited(node, value, before) if of is None else of
         return orders
 
     def _inherited(self, node: ir.Node, value: ir.Value, before: Order) -> Order:
@@ -92,18 +91,36 @@ class Layout:
         same = data is not None and g_shape(data) == shape
         return before if policy is Policy.ANY and same else natural(shape)
 
-    def _wanted(self, graph: ir.Graph) -> set[ir.Value]:
-        """Values some operator reads channels-last, directly or through operators that keep the shape."""
-        wanted: set[ir.Value] = set()
+    def _wanted(self, graph: ir.Graph) -> dict[ir.Value, Order]:
+        """The order in which some operator reads a value channels-last.
+
+        It reads it directly, through operators that keep the shape, or through a view of a transposed value:
+        frames moved into the batch are ``(N, T | C | H*W)``, not what is natural to ``(N, T, C, H, W)``.
+        """
+        wanted: dict[ir.Value, Order] = {}
         for node in reversed(graph):
-            policy = self._policy[node]
-            through = policy is Policy.ANY and any(value in wanted for value in node.outputs)
+            policy, values = self._policy[node], [value for value in node.inputs if value is not None]
             if policy in (Policy.LAST, Policy.STEM):
-                wanted.update(value for value in node.inputs[:1] if value is not None)
-            elif through:
-                rank = len(g_shape(node.outputs[0]))
-                wanted.update(v for v in node.inputs if v is not None and len(g_shape(v)) == rank)
+                wanted.update((value, natural(g_shape(value))) for value in values[:1])
+            elif policy is Policy.ANY:
+                self._want_alike(node, values, wanted)
+            elif policy is Policy.VIEW and _is_transposed(values[0], self._policy):
+                of = wanted.get(node.outputs[0])
+                if of is not None and axes(g_shape(values[0]), of) is not None:
+                    wanted.setdefault(values[0], of)
         return wanted
+
+    def _want_alike(self, node: ir.Node, values: list[ir.Value], wanted: dict[ir.Value, Order]) -> None:
+        """Inputs of a node that treats them alike are wanted as its results are."""
+        for result in node.outputs:
+            if result not in wanted:
+                continue
+            shape, of = g_shape(result), wanted[result]
+            for value in values:
+                if g_shape(value) == shape:
+                    wanted.setdefault(value, of)
+                elif len(g_shape(value)) == len(shape):
+                    wanted.setdefault(value, natural(g_shape(value)))
 
     def _cut(self, graph: ir.Graph, inputs_last: bool) -> dict[ir.Node, tuple[bool, bool]]:
         cut = _Cut()
@@ -245,6 +262,17 @@ def is_copy_free(shape: tuple[int, ...], before: Order, perm: tuple[int, ...], a
     sizes = stored_shape(shape, before)
     real = [axis for axis in moves if sizes[axis] != 1]
     return real == sorted(real)
+
+
+def _is_transposed(value: ir.Value, policy: dict[ir.Node, Policy]) -> bool:
+    """True for the result of a transpose, seen through operators that keep its shape."""
+    maker, shape = value.producer(), g_shape(value)
+    while maker is not None and policy[maker] is Policy.ANY:
+        data = maker.inputs[0] if maker.inputs else None
+        if data is None or g_shape(data) != shape:
+            return False
+        maker = data.producer()
+    return maker is not None and policy[maker] is Policy.TRANSPOSE
 
 
 def _keeps_groups(node: ir.Node, shape: tuple[int, ...], of: Order) -> bool:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from tdedge_exporters import graph as g
 from tdedge_exporters.tflite.builder import Builder
 from tdedge_exporters.tflite.ops.rule import Rule, Rules
-from tdedge_exporters.tflite.program import Tensor
+from tdedge_exporters.tflite.program import Array, Tensor
 from tdedge_exporters.tflite.sides import cut_of
 from tdedge_exporters.tflite.take import repeat, take
 
@@ -40,7 +40,7 @@ def lower_concat(b: Builder, node: ir.Node) -> None:
 
 
 def _is_non_negative(value: ir.Value | None) -> bool:
-    array = g.constant(value)
+    array: Array | None = g.constant(value)
     return array is not None and array.dtype.kind in "biuf" and bool((array >= 0).all())
 
 

@@ -65,8 +65,8 @@ def _known(b: Builder, node: ir.Node) -> Array:
         return np.full(b.shape(node.outputs[0]), value.reshape(-1)[0])
     if node.op_type == "Range":
         first, last, step = (b.array(node, i) for i in range(3))
-        assert first is not None and last is not None and step is not None
-        return np.arange(first.item(), last.item(), step.item(), first.dtype)
+        made: Array = np.arange(first, last, step)  # type: ignore[call-overload]
+        return made
     array = g.constant(node.outputs[0])
     if array is None or array.dtype.kind not in "biuf":
         b.refuse(node, "its value is no tensor of numbers")

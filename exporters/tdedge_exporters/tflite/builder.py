@@ -188,7 +188,10 @@ class Builder(TensorOps):
 
 
 def _merged(full: Sequence[int], operands: Sequence[Sequence[int]]) -> list[Shape]:
-    """Operands' sizes with neighbouring axes made one where all operands treat them alike."""
+    """Operands' sizes with neighbouring axes made one where all operands treat them alike.
+
+    Never of no axis at all: XNNPACK does not reshape to that.
+    """
     groups: list[list[int]] = []
     patterns: list[tuple[bool, ...]] = []
     for axis, size in enumerate(full):
@@ -200,4 +203,5 @@ def _merged(full: Sequence[int], operands: Sequence[Sequence[int]]) -> list[Shap
         else:
             groups.append([axis])
             patterns.append(pattern)
-    return [tuple(math.prod(sizes[axis] for axis in group) for group in groups) for sizes in operands]
+    merged = [tuple(math.prod(sizes[axis] for axis in group) for group in groups) for sizes in operands]
+    return merged if groups else [(1,)] * len(merged)

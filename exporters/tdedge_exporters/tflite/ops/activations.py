@@ -93,7 +93,7 @@ def _bound(b: Builder, node: ir.Node, index: int, x: Tensor) -> Tensor | None:
     if value is not None:
         array: Any = g.constant(value)
         if array is None:
-            return b.get(value, FIRST, ())
+            return b.get(value, FIRST, (1,))
         number = array.reshape(()).astype(x.dtype)
     else:
         attribute = node.attributes.get(("min", "max")[index - 1])

@@ -177,7 +177,7 @@ def test_padding_in_the_forms_of_older_operator_sets():
 
 
 def test_a_large_block_of_another_value_is_padv2():
-    net = Net(1, 4, 200, 200)
+    net = Net(1, 512, 64, 64)
     net.add("Pad", "x", ints(net, 0, 0, 1, 1, 0, 0, 1, 1), net.weight(array=np.array(-1e30)))
     assert assert_lowers(net, partitions=3).ops.count("PADV2") == 1
 

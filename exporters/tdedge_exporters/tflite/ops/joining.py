@@ -2,7 +2,7 @@
 
 A padding that copies (reflect, edge, wrap) and a slice with a negative step are lists of indices. Constant
 padding with zero is XNNPACK's ``PAD`` for all axes at once; another constant is joined on as a block, since
-XNNPACK has no ``PADV2``, unless the block is large.
+XNNPACK has no ``PADV2``, unless that is large.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tdedge_exporters.tflite.program import Array, Tensor
 from tdedge_exporters.tflite.sides import cut_of
 from tdedge_exporters.tflite.take import repeat, take
 
-#: Blocks of padding up to this many elements are constants of the file.
-_LARGEST_BLOCK = 1 << 16
+#: Padding of up to this many elements is made of constants of the file.
+_MOST_PADDING = 1 << 16
 #: Axes of a padding that one operator takes.
 _MOST_AXES = 4
 #: NumPy's names of ONNX's paddings that copy.
@@ -145,7 +145,8 @@ def pad_constant(b: Builder, tensor: Tensor, pads: Sequence[tuple[int, int]], va
     target = tuple(size + sum(pad) for size, pad in zip(tensor.shape, pads, strict=True))
     if target == tensor.shape:
         return tensor
-    if value != 0 and tensor.dtype == np.float32 and math.prod(target) <= _LARGEST_BLOCK:
+    added = math.prod(target) - math.prod(tensor.shape)
+    if value != 0 and tensor.dtype == np.float32 and added <= _MOST_PADDING:
         return _pad_joining(b, tensor, pads, value)
     sizes: list[int] = []
     merged: list[tuple[int, int]] = []

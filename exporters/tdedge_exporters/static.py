@@ -43,7 +43,7 @@ def make_static(model: ir.Model, input_shapes: Mapping[str, Shape] | None, notes
     if _unknown(model) is not None:
         from onnxscript import optimizer
 
-        optimizer.fold_constants(model, onnx_shape_inference=True)
+        optimizer.fold_constants(model, onnx_shape_inference=True, should_fold=_fills_a_shape)
         model = infer(model)
     if (value := _unknown(model)) is not None:
         producer = value.producer()
@@ -54,6 +54,13 @@ def make_static(model: ir.Model, input_shapes: Mapping[str, Shape] | None, notes
         )
     _check_sizes(model)
     return model
+
+
+def _fills_a_shape(node: ir.Node) -> bool | None:
+    """True for a small ``ConstantOfShape``, part of a computed shape; None: the optimizer's own rules."""
+    shape = node.outputs[0].shape
+    small = shape is not None and shape.is_static() and math.prod(shape.numpy()) <= _SMALL_BYTES
+    return True if small and node.op_type == "ConstantOfShape" else None
 
 
 def fix_inputs(model: ir.Model, input_shapes: Mapping[str, Shape], notes: list[str]) -> None:

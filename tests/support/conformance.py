@@ -257,9 +257,10 @@ def page(found: Iterable[Outcome]) -> str:
 
 
 def _general(reason: str) -> str:
-    """A reason without the names of one case, its folder and the standing advice."""
+    """A reason without the names and types of one case, its folder and the standing advice."""
     reason = re.sub(r"^tflite: node '[^']*' \(\w+\): ", "", reason)
     reason = re.sub(r"\S*/case\.onnx", "the file", reason)
+    reason = re.sub(r"\b(element type|casts to) \w+", r"\1 ...", reason)
     reason = re.sub(r"\b(constant|input|node|output|tensor|value) '[^']*'", r"\1", reason)
     return re.sub(r"; (\w+ the layer, )?or leave tflite out of --to$", "", reason).removeprefix("tflite: ")
 

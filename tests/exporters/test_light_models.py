@@ -1,4 +1,4 @@
-"""Nine networks nobody here wrote, as they are and decomposed, for both runtimes."""
+"""Nine networks nobody here wrote, as they are and decomposed, for every runtime."""
 
 import onnx
 import pytest
@@ -7,6 +7,7 @@ from support import light_models
 from tdedge.plan import CompressionPlan, LayerRule
 from tdedge_exporters.export import export
 
+ALL = ["onnxruntime", "openvino", "tflite"]
 TUCKER_HALF = CompressionPlan(default=LayerRule(format="tucker", ratio=0.5))
 
 
@@ -15,11 +16,13 @@ TUCKER_HALF = CompressionPlan(default=LayerRule(format="tucker", ratio=0.5))
 def test_export_with_parity(tmp_path, name, plan):
     path = tmp_path / f"{name}.onnx"
     onnx.save(light_models.randomised(name), path)
-    result = export(path, tmp_path / "out", to="onnxruntime,openvino", plan=plan, input_sets=1)
-    assert [target.target for target in result.manifest.targets] == ["onnxruntime", "openvino"]
-    for target in result.manifest.targets:
-        assert target.parity["passed"]
-        assert 0 < target.parity["max_rel"] <= 1e-4
+    result = export(path, tmp_path / "out", to=ALL, plan=plan, input_sets=1)
+    assert [target.target for target in result.manifest.targets] == ALL
+    errors = {target.target: target.parity["max_rel"] for target in result.manifest.targets}
+    assert all(target.parity["passed"] for target in result.manifest.targets)
+    assert 0 < min(errors.values()) <= max(errors.values()) <= 1e-4
+    # Three of the networks lose two digits in float32 wherever they run: no more than the others, then.
+    assert errors["tflite"] <= max(1e-5, 2 * errors["onnxruntime"], 2 * errors["openvino"])
     assert not result.manifest.warnings
     cost = result.manifest.cost
     if plan is None:
@@ -40,5 +43,5 @@ def test_all_nine_are_there():
 def test_as_shipped_they_export_and_are_flagged(tmp_path, name):
     """With constants for weights a check proves nothing; the report says so."""
     path = light_models.FOLDER / f"light_{name}.onnx"
-    result = export(path, tmp_path / "out", to="onnxruntime,openvino", input_sets=1)
+    result = export(path, tmp_path / "out", to=ALL, input_sets=1)
     assert any("constant" in warning for warning in result.manifest.warnings)

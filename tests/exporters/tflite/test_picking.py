@@ -151,3 +151,39 @@ def test_casts_that_would_round_or_have_no_kernel_are_refused(kind):
     net.add("Cast", "a", to=TensorProto.FLOAT, name="y")
     with pytest.raises(UnsupportedError, match=r"\(Cast\): it casts to \w+, which has no kernel"):
         lowered(net.model("y"))
+
+
+@SOME
+@given(st.data())
+def test_the_largest_and_the_smallest_in_order(data):
+    """Few different values, so that equals meet: the lower index comes first."""
+    shape = data.draw(st.sampled_from([(6,), (4, 6), (2, 3, 4, 5)]))
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    count = data.draw(st.integers(1, shape[axis]))
+    kind = data.draw(st.sampled_from([TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64]))
+    largest = data.draw(st.integers(0, 1))
+    node = helper.make_node("TopK", ["x", "k"], ["y", "i"], name="node", axis=axis, largest=largest)
+    infos = [helper.make_tensor_value_info("x", kind, shape)]
+    results = [helper.make_tensor_value_info(n, t, None) for n, t in (("y", kind), ("i", TensorProto.INT64))]
+    k = helper.make_tensor("k", TensorProto.INT64, (1,), [count])
+    graph = helper.make_graph([node], "net", infos, results, [k])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
+    x = np.random.default_rng(count).integers(-3, 3, shape).astype(helper.tensor_dtype_to_np_dtype(kind))
+    got = lowered(model).run({"x": x})
+    for name, expected in zip(("y", "i"), run(model, x), strict=True):
+        np.testing.assert_array_equal(got[name], expected)
+
+
+def test_the_smallest_integers_do_not_overflow():
+    graph = helper.make_graph(
+        [helper.make_node("TopK", ["x", "k"], ["y", "i"], name="node", largest=0)],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, (3,))],
+        [helper.make_tensor_value_info(n, TensorProto.INT64, (3,)) for n in ("y", "i")],
+        [helper.make_tensor("k", TensorProto.INT64, (1,), [3])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    got = lowered(ir.from_proto(proto)).run({"x": np.array([high, low, 0])})
+    assert got["y"].tolist() == [low, 0, high] and got["i"].tolist() == [1, 2, 0]

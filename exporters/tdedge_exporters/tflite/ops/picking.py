@@ -1,6 +1,8 @@
-"""Elements picked by index, broadcasting to a shape, and changes of element type."""
+"""Elements picked by index or by size, broadcasting to a shape, and changes of element type."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tdedge_exporters import graph as g
 from tdedge_exporters.tflite.builder import Builder
 from tdedge_exporters.tflite.layout import Policy, g_shape
+from tdedge_exporters.tflite.ops.elementwise import check_types
 from tdedge_exporters.tflite.ops.rule import Rule, Rules
 from tdedge_exporters.tflite.program import Tensor
 from tdedge_exporters.tflite.sides import Cut, cut_of
@@ -50,6 +53,43 @@ def _wrapped(b: Builder, indices: Tensor, size: int) -> Tensor:
     """Negative indices counted from the end."""
     limit = b.constant(np.array([size]), indices.dtype)
     return b.emit("FLOOR_MOD", [indices, limit], indices.shape, schema.FloorModOptionsT())
+
+
+def lower_top_k(b: Builder, node: ir.Node) -> None:
+    """``TopK`` along any axis, in order, the lower index first among equals; a full sort is one of these.
+
+    The kernel picks the largest along the last axis. The smallest are the largest of ``-x``, or of ``-1 - x``
+    for integers, which has no overflow.
+
+    Raises:
+        UnsupportedError: where ``K`` is computed, or for an element type without a kernel.
+    """
+    data, values, indices = node.inputs[0], node.outputs[0], node.outputs[1]
+    shape = b.shape(data)
+    axis = g.attr_int(node, "axis", -1) % len(shape)
+    if b.array(node, 1) is None:
+        b.refuse(node, "K is computed", "make it a constant")
+    count = b.shape(values)[axis]
+    before, size, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    x = b.transpose(b.get(data, shape=(before, size, after)), (0, 2, 1))
+    check_types(b, node, [x], ("float32", "int32", "int64"))
+    smallest = not g.attr_int(node, "largest", 1)
+    inputs = [_mirrored(b, x) if smallest else x, b.integers((count,), ())]
+    found = (before, after, count)
+    top = b.emit("TOPK_V2", inputs, found, schema.TopKV2OptionsT())
+    places = Tensor("", found, np.dtype(np.int32))
+    b.program.ops[-1].outputs.append(places)
+    wide = b.emit("CAST", [places], found, schema.CastOptionsT(), dtype=np.dtype(np.int64))
+    top = _mirrored(b, top) if smallest else top
+    for value, tensor in ((values, top), (indices, wide)):
+        b.put(value, b.reshape(b.transpose(tensor, (0, 2, 1)), b.shape(value)))
+
+
+def _mirrored(b: Builder, x: Tensor) -> Tensor:
+    """``-x``, or ``-1 - x`` for integers: its own inverse, it reverses the order."""
+    if x.dtype.kind == "f":
+        return b.unary("NEG", x, schema.NegOptionsT())
+    return b.binary("SUB", b.constant(np.array([-1]), x.dtype), x)
 
 
 def lower_expand(b: Builder, node: ir.Node) -> None:
@@ -98,4 +138,5 @@ RULES: Rules = {
     "CastLike": Rule(lower_cast),
     "Expand": Rule(lower_expand),
     "Gather": Rule(lower_gather, gather_policy),
+    "TopK": Rule(lower_top_k),
 }

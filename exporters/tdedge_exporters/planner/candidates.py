@@ -1,0 +1,308 @@
+"""Every way to execute each part of a network: what the search chooses from.
+
+A candidate covers one unit or a run of them. For factors the candidates are, for every segment of a chain
+that composes exactly into one factor, every form that offers itself for it, also with ranks padded to whole
+lanes. What a candidate costs depends on its key alone: form, geometry, shapes, labels; never on weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from tdedge.compose import NotExactError, compose
+from tdedge.factor import Factor, Shape
+from tdedge_exporters.planner.blocking import axes_of, packed_macs
+from tdedge_exporters.planner.emitter import Emitter
+from tdedge_exporters.planner.forms import conv, frames, matmul, packed, steps, views
+from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Label, Layout, layouts_of
+from tdedge_exporters.planner.offer import Offer, can_pad, keeps_zero, padded, with_channels
+from tdedge_exporters.planner.units import Network, Unit
+
+#: Forms of a single factor, in the order in which equals are preferred.
+FORMS = (conv, views, frames, matmul)
+
+EmitAll = Callable[[Emitter, Sequence[ir.Value]], Sequence[ir.Value]]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One way to execute a run of units.
+
+    Attributes:
+        units: what it covers, in order.
+        form: name of the form, with its parameters.
+        reads: label of every input of the first unit.
+        gives: label of every output of the last.
+        emit: the nodes: inputs in order to outputs.
+        macs: multiply-accumulates it executes.
+        detail: what its cost depends on, beside form, labels and shapes; JSON.
+        is_plain: whether the nodes are those of the network as it came.
+    """
+
+    units: tuple[Unit, ...]
+    form: str
+    reads: Label
+    gives: Label
+    emit: EmitAll
+    macs: int = 0
+    detail: Any = None
+    is_plain: bool = False
+
+    @property
+    def inputs(self) -> tuple[ir.Value, ...]:
+        """Values it reads."""
+        return self.units[0].inputs
+
+    @property
+    def outputs(self) -> tuple[ir.Value, ...]:
+        """Values it gives."""
+        return self.units[-1].outputs
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """What identifies its cost."""
+        return {
+            "form": self.form,
+            "reads": str(self.reads),
+            "gives": str(self.gives),
+            "shapes": [list(unit.input_shape) for unit in self.units] + [list(self.units[-1].output_shape)],
+            "detail": self.detail,
+        }
+
+    def __str__(self) -> str:
+        names = " + ".join(unit.name for unit in self.units)
+        return f"{names}: {self.form} ({self.reads} -> {self.gives})"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What may be tried.
+
+    Attributes:
+        lanes: SIMD lanes of float32 on the target; ranks are padded to multiples of it.
+        layouts: layouts beside native.
+        packings: blocks tried per factor.
+        pad_ranks: whether ranks are padded.
+        waste: a composed segment is tried where it executes at most this many times the multiply-accumulates
+            of its factors.
+    """
+
+    lanes: int = 16
+    layouts: tuple[Layout, ...] = (Layout.FRAMES, Layout.LAST)
+    packings: int = 3
+    pad_ranks: bool = True
+    waste: float = 4.0
+
+
+def candidates(net: Network, scope: Scope) -> list[Candidate]:
+    """Every candidate of a network, plain ones first for every unit."""
+    found: list[Candidate] = []
+    for unit in net.units:
+        if unit.kind == "factor":
+            found += _factors(net, unit, scope)
+        else:
+            found += _single(unit, scope)
+    return found
+
+
+def _single(unit: Unit, scope: Scope) -> Iterator[Candidate]:
+    yield plain(unit)
+    if unit.kind == "map":
+        for layout in layouts_of(unit.output_shape)[1:]:
+            if layout in scope.layouts:
+                yield _map(unit, Label(layout))
+    elif unit.kind == "pool" and Layout.FRAMES in scope.layouts and steps.can_pool_frames(unit):
+        yield _frames_pool(unit)
+
+
+def _frames_pool(unit: Unit) -> Candidate:
+    def emit(e: Emitter, x: Sequence[ir.Value]) -> list[ir.Value]:
+        return [steps.emit_pool_frames(e, unit, x[0])]
+
+    return Candidate((unit,), "frames.pool", FRAMES, FRAMES, emit, detail=_node_detail(unit))
+
+
+def plain(unit: Unit) -> Candidate:
+    """The unit's own nodes."""
+
+    def emit(e: Emitter, inputs: Sequence[ir.Value]) -> list[ir.Value]:
+        known = dict(zip(unit.inputs, inputs, strict=True))
+        made: list[ir.Value] = []
+        for node in unit.nodes:
+            made = e.copy(node, known)
+            known.update(zip(node.outputs, made, strict=True))
+        return made
+
+    macs = unit.factor.macs(unit.input_shape) if unit.kind == "factor" else 0
+    detail = factor_detail(unit.factor) if unit.kind == "factor" else _node_detail(unit)
+    return Candidate((unit,), f"plain.{unit.kind}", NATIVE, NATIVE, emit, macs, detail, is_plain=True)
+
+
+def _map(unit: Unit, label: Label) -> Candidate:
+    def emit(e: Emitter, inputs: Sequence[ir.Value]) -> list[ir.Value]:
+        return [steps.emit_map(e, unit, inputs, label.layout)]
+
+    return Candidate((unit,), "map", label, label, emit, detail=_node_detail(unit))
+
+
+def _factors(net: Network, unit: Unit, scope: Scope) -> Iterator[Candidate]:
+    run = net.runs_from(unit, ("factor", "map", "pool"))
+    yield plain(unit)
+    chain: list[Unit] = []
+    whole: Factor | None = None
+    for part in run:
+        if part.kind != "factor" or part.factor.spatial_rank != unit.factor.spatial_rank:
+            break
+        whole = _composed(whole, part.factor, unit, [*chain, part], scope)
+        if whole is None:
+            break
+        chain.append(part)
+        yield from _forms(net, tuple(chain), whole, scope)
+        yield from _packed(tuple(chain), whole, run[len(chain) :], scope)
+
+
+def _composed(
+    whole: Factor | None, factor: Factor, first: Unit, chain: Sequence[Unit], scope: Scope
+) -> Factor | None:
+    """``factor`` after ``whole`` as one factor; None where not exact, or far more work."""
+    if whole is None:
+        return factor
+    budget = scope.waste * sum(unit.factor.macs(unit.input_shape) for unit in chain)
+    try:
+        joined = compose(whole.astype(np.float64), factor.astype(np.float64))
+    except NotExactError:
+        return None
+    return joined if joined.macs(first.input_shape) <= budget else None
+
+
+def _forms(net: Network, units: tuple[Unit, ...], factor: Factor, scope: Scope) -> Iterator[Candidate]:
+    """Every form of one factor, also with padded ranks on its linked sides."""
+    shape = units[0].input_shape
+    variants = [("", factor)]
+    if 1 < factor.groups < factor.in_channels and factor.out_channels <= scope.lanes:
+        variants.append(("dense ", packed.dense(factor)))
+    for prefix, variant in variants:
+        for zeros_in, zeros_out in _zeros(net, units, variant, scope):
+            wide = padded(variant, zeros_in, zeros_out)
+            inner = with_channels(shape, wide.in_channels, wide.spatial_rank)
+            for room in FORMS:
+                for offer in room.offers(wide, inner):
+                    if offer.reads is not Layout.NATIVE and offer.reads not in scope.layouts:
+                        continue
+                    if not _is_own(units, prefix, offer, zeros_in + zeros_out):
+                        yield _candidate(units, prefix, wide, inner, offer, zeros_in, zeros_out)
+
+
+def _is_own(units: Sequence[Unit], prefix: str, offer: Offer, zeros: int) -> bool:
+    """True for what the plain candidate is already."""
+    return len(units) == 1 and not prefix and not zeros and offer.form in ("conv", "linear")
+
+
+def _candidate(
+    units: tuple[Unit, ...],
+    prefix: str,
+    factor: Factor,
+    shape: Shape,
+    offer: Offer,
+    zeros_in: int,
+    zeros_out: int,
+) -> Candidate:
+    return Candidate(
+        units,
+        prefix + offer.form,
+        Label(offer.reads, zeros_in),
+        Label(offer.gives, zeros_out),
+        lambda e, x: [offer.emit(e, x[0])],
+        factor.macs(shape),
+        factor_detail(factor),
+    )
+
+
+def _zeros(net: Network, units: Sequence[Unit], factor: Factor, scope: Scope) -> Iterator[tuple[int, int]]:
+    """Zero channels on both sides: none, and what fills the lanes of a rank on a link between factors."""
+    yield 0, 0
+    if not scope.pad_ranks or not can_pad(factor) or not factor.spatial_rank:
+        return
+    before = _to_lanes(factor.in_channels, scope) if net.is_link(units[0].inputs[0]) else 0
+    after = _to_lanes(factor.out_channels, scope) if net.is_link(units[-1].outputs[0]) else 0
+    if not keeps_zero(factor):
+        after = 0
+    if factor.is_depthwise:
+        options = {(before, after)} if before == after else set()
+    else:
+        options = {(before, 0), (0, after), (before, after)}
+    yield from sorted(options - {(0, 0)})
+
+
+def _to_lanes(channels: int, scope: Scope) -> int:
+    return -channels % scope.lanes if channels > scope.lanes // 2 else 0
+
+
+def _packed(
+    units: tuple[Unit, ...], factor: Factor, follow: Sequence[Unit], scope: Scope
+) -> Iterator[Candidate]:
+    shape = units[0].input_shape
+    variant = packed.dense(factor) if factor.groups > 1 and factor.in_channels <= scope.lanes else factor
+    reads = [NATIVE] + [FRAMES] * (factor.spatial_rank == 3 and Layout.FRAMES in scope.layouts)
+    gives = FRAMES if factor.spatial_rank == 3 else NATIVE
+    for packing in packed.packings(variant, shape, scope.lanes)[: scope.packings]:
+        for tail in _tails(follow, packing.blocks):
+            for label in reads:
+                yield _packed_candidate(units, variant, tail, packing.blocks, label, gives)
+
+
+def _tails(follow: Sequence[Unit], blocks: Shape) -> Iterator[tuple[Unit, ...]]:
+    for tail in packed.ends(follow):
+        yield tail
+        after = follow[len(tail)] if len(tail) < len(follow) else None
+        if after is not None and packed.can_pool(after, blocks):
+            yield (*tail, after)
+
+
+def _packed_candidate(
+    units: tuple[Unit, ...], factor: Factor, tail: tuple[Unit, ...], blocks: Shape, reads: Label, gives: Label
+) -> Candidate:
+    def emit(e: Emitter, x: Sequence[ir.Value]) -> list[ir.Value]:
+        return [packed.emit(e, x[0], tail, factor, blocks, reads.layout)]
+
+    axes = axes_of(factor, units[0].input_shape, blocks)
+    inside = [
+        unit.factor.macs(unit.input_shape) * math.prod(blocks) for unit in tail if unit.kind == "factor"
+    ]
+    detail = [factor_detail(factor), *(_unit_detail(unit) for unit in tail)]
+    form = f"packed.{'x'.join(map(str, blocks))}"
+    macs = packed_macs(factor, axes) + sum(inside)
+    return Candidate((*units, *tail), form, reads, gives, emit, macs, detail)
+
+
+def factor_detail(factor: Factor) -> list[Any]:
+    """Geometry of a factor, without its weights."""
+    pads = [list(pair) for pair in factor.pads]
+    has_bias = factor.bias is not None
+    shape = list(factor.kernel.shape)
+    return [
+        shape,
+        list(factor.stride),
+        pads,
+        list(factor.dilation),
+        factor.groups,
+        has_bias,
+        factor.activation,
+    ]
+
+
+def _unit_detail(unit: Unit) -> Any:
+    return factor_detail(unit.factor) if unit.kind == "factor" else _node_detail(unit)
+
+
+def _node_detail(unit: Unit) -> list[Any]:
+    node = unit.nodes[0]
+    attributes = {name: str(attribute.value) for name, attribute in sorted(node.attributes.items())}
+    return [node.op_type, len(unit.inputs), attributes]

@@ -1,0 +1,288 @@
+"""Lane packing: neighbouring output positions as channels, so that few channels fill the SIMD lanes.
+
+The convolution between blocks of :mod:`tdedge_exporters.planner.blocking`, and behind it, inside the packed
+layout, everything that treats positions alike::
+
+    pointwise factor        I (x) W: block-diagonal, one block per phase
+    element-wise            as it is; constants per channel are repeated per phase
+    pool, kernel and stride multiples of the block, no pads: over blocks, then over the phases
+
+Exact always, for ungrouped factors (grouped ones are written dense first). Three axes need a batch of 1: the
+clip is handled as frames (T, C, H, W), and the frames one block of outputs reads are joined as channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import product
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from tdedge.factor import Factor, Shape
+from tdedge_exporters.planner.blocking import BlockedAxis, axes_of, packed_kernel, packed_macs
+from tdedge_exporters.planner.emitter import Emitter, shape_of
+from tdedge_exporters.planner.forms.steps import Pool, emit_map, pool_of
+from tdedge_exporters.planner.layouts import Layout
+from tdedge_exporters.planner.units import Unit
+
+#: Blocks tried per axis, and packed channels at most, in lanes.
+BLOCKS = (1, 2, 3, 4)
+MAX_LANES = 4
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Blocks for one factor, with what they promise.
+
+    Attributes:
+        blocks: B per axis.
+        score: useful share of the multiply-accumulates, times the share of the lanes that is filled.
+    """
+
+    blocks: Shape
+    score: float
+
+
+def packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
+    """Blocks that promise more than the plain convolution, best first."""
+    if factor.spatial_rank == 0 or factor.groups != 1 or prod(factor.kernel_size) == 1:
+        return []
+    if factor.spatial_rank == 3 and shape[0] != 1:
+        return []
+    plain = fill(factor.out_channels, lanes)
+    found = []
+    for blocks in product(BLOCKS, repeat=factor.spatial_rank):
+        channels = factor.out_channels * prod(blocks)
+        if prod(blocks) == 1 or channels > MAX_LANES * lanes:
+            continue
+        axes = axes_of(factor, shape, blocks)
+        score = factor.macs((1, *shape[1:])) / packed_macs(factor, axes) * fill(channels, lanes)
+        if score > plain:
+            found.append(Packing(blocks, score))
+    return sorted(found, key=lambda each: (-each.score, each.blocks))
+
+
+def fill(channels: int, lanes: int) -> float:
+    """Share of the lanes that this many channels use."""
+    return channels / (lanes * -(-channels // lanes))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor in the packed layout: (frames / B_t, B_h * B_w * B_t * C, H / B_h, W / B_w).
+
+    Attributes:
+        value: the tensor; one spatial axis is stored as (1, W).
+        axes: the blocked axes of the factor that made it.
+        outputs: real positions per axis.
+        channels: C.
+    """
+
+    value: ir.Value
+    axes: tuple[BlockedAxis, ...]
+    outputs: Shape
+    channels: int
+
+    @property
+    def phases(self) -> int:
+        """Positions of one block."""
+        return prod(axis.block for axis in self.axes)
+
+
+def emit(
+    e: Emitter, x: ir.Value, units: Sequence[Unit], factor: Factor, blocks: Shape, reads: Layout
+) -> ir.Value:
+    """The nodes of a packed run: ``factor``, then the units after the first.
+
+    Args:
+        e: where the nodes go.
+        x: the input, native or frames.
+        units: the units that follow the factor: pointwise factors, maps, and a pool at the end.
+        factor: ungrouped.
+        blocks: B per axis.
+        reads: layout of ``x``; the output is in frames for three axes, native otherwise.
+    """
+    shape = shape_of(x)
+    if reads is Layout.FRAMES:
+        shape = (1, shape[1], shape[0], *shape[2:])
+    axes = axes_of(factor, shape, blocks)
+    wide = _gather(e, _pack(e, x, axes, reads), axes)
+    kernel = packed_kernel(factor.kernel, axes)
+    kernel = kernel if kernel.ndim == 4 else kernel[:, :, None]
+    phases = prod(blocks)
+    bias = None if factor.bias is None else np.tile(factor.bias, phases)
+    y = e.activation(e.conv(wide, kernel, bias), factor.activation)
+    packed = Packed(y, axes, factor.output_shape(shape)[2:], factor.out_channels)
+    for unit in units:
+        if unit.kind == "pool":
+            return _pool(e, packed, pool_of(unit.nodes[0]))
+        packed = _step(e, packed, unit)
+    return _unpack(e, packed)
+
+
+def can_follow(unit: Unit) -> bool:
+    """True for units that work inside the packed layout: pointwise factors and maps of one input."""
+    if unit.kind == "factor":
+        return unit.factor.is_pointwise and unit.factor.groups == 1 and unit.factor.spatial_rank > 0
+    return unit.kind == "map" and len(unit.inputs) == 1
+
+
+def can_pool(unit: Unit, blocks: Shape) -> bool:
+    """True where a pool's windows begin and end with blocks."""
+    if unit.kind != "pool":
+        return False
+    pool = pool_of(unit.nodes[0])
+    if pool is None or any(map(any, pool.pads)) or set(pool.dilation) != {1} or pool.is_ceil:
+        return False
+    whole = zip(pool.kernel, pool.stride, blocks, strict=True)
+    return all(k % b == 0 and s % b == 0 for k, s, b in whole)
+
+
+def _pack(e: Emitter, x: ir.Value, axes: Sequence[BlockedAxis], reads: Layout) -> ir.Value:
+    """(frames, A_h*A_w*C, H/A_h, W/A_w): padded, spatial positions as channels."""
+    planes = list(axes[-2:]) if len(axes) > 1 else [None, axes[0]]
+    sizes = shape_of(x)
+    if reads is Layout.NATIVE and len(axes) == 3:
+        x = e.reshape(x, sizes[1:])  # (C, T, H, W): every channel packed as a clip of its own
+    elif len(axes) == 1:
+        x = e.reshape(x, (*sizes[:2], 1, sizes[2]))
+    pads = [(0, 0), (0, 0), *(axis.pads if axis else (0, 0) for axis in planes)]
+    x = e.pad(x, pads)
+    high, wide = (axis.input_block if axis else 1 for axis in planes)
+    first, second, rows, columns = shape_of(x)
+    x = space_to_depth(e, x, high, wide)
+    rows, columns = rows // high, columns // wide
+    if reads is Layout.NATIVE and len(axes) == 3:  # (C, A*T, h, w) -> (T, A*C, h, w)
+        cut = e.reshape(x, (first, high * wide, second, rows * columns))
+        x = e.reshape(e.transpose(cut, (2, 1, 0, 3)), (second, high * wide * first, rows, columns))
+    return x
+
+
+def space_to_depth(e: Emitter, x: ir.Value, high: int, wide: int) -> ir.Value:
+    """(N, C, H, W) -> (N, high*wide*C, H/high, W/wide), channels ordered (row, column, C)."""
+    if high == wide == 1:
+        return x
+    batch, channels, rows, columns = shape_of(x)
+    shape = (batch, high * wide * channels, rows // high, columns // wide)
+    if high == wide:
+        return e.op("SpaceToDepth", [x], shape, blocksize=high)
+    cut = e.reshape(x, (batch, channels, rows // high, high, columns // wide, wide))
+    return e.reshape(e.transpose(cut, (0, 3, 5, 1, 2, 4)), shape)
+
+
+def depth_to_space(e: Emitter, x: ir.Value, high: int, wide: int) -> ir.Value:
+    """The inverse of :func:`space_to_depth`."""
+    if high == wide == 1:
+        return x
+    batch, channels, rows, columns = shape_of(x)
+    channels //= high * wide
+    shape = (batch, channels, rows * high, columns * wide)
+    if high == wide:
+        return e.op("DepthToSpace", [x], shape, blocksize=high, mode="DCR")
+    cut = e.reshape(x, (batch, high, wide, channels, rows, columns))
+    return e.reshape(e.transpose(cut, (0, 3, 4, 1, 5, 2)), shape)
+
+
+def _gather(e: Emitter, x: ir.Value, axes: Sequence[BlockedAxis]) -> ir.Value:
+    """The frames every block of outputs reads, joined as channels: (frames / B, reach*C, h, w)."""
+    if not axes[0].gathered:
+        return x
+    time = axes[0]
+    frames, *frame = shape_of(x)
+    begin, end = time.pads
+    parts = [e.slice(x, 0, 0, frames + min(end, 0))]
+    if begin:
+        parts.insert(0, e.constant(np.zeros((begin, *frame)), x))
+    if end > 0:
+        parts.append(e.constant(np.zeros((end, *frame)), x))
+    whole = e.concat(parts, 0)
+    last = time.input_block * (time.blocks - 1)
+    return e.concat([e.slice(whole, 0, f, f + last + 1, time.input_block) for f in range(time.reach)], 1)
+
+
+def _step(e: Emitter, x: Packed, unit: Unit) -> Packed:
+    if unit.kind == "map":
+        return Packed(emit_map(e, unit, [x.value], repeat=x.phases), x.axes, x.outputs, x.channels)
+    factor = unit.factor
+    kernel = np.kron(np.eye(x.phases), factor.kernel.reshape(factor.out_channels, -1))[:, :, None, None]
+    bias = None if factor.bias is None else np.tile(factor.bias, x.phases)
+    y = e.activation(e.conv(x.value, kernel, bias), factor.activation)
+    return Packed(y, x.axes, x.outputs, factor.out_channels)
+
+
+def _pool(e: Emitter, x: Packed, pool: Pool | None) -> ir.Value:
+    """Over blocks, then over the phases of a block; what is beyond the last full window is cropped."""
+    assert pool is not None
+    blocks = [axis.block for axis in x.axes]
+    windows = [k // b for k, b in zip(pool.kernel, blocks, strict=True)]
+    steps = [s // b for s, b in zip(pool.stride, blocks, strict=True)]
+    results = [(o - k) // s + 1 for o, k, s in zip(x.outputs, pool.kernel, pool.stride, strict=True)]
+    y = x.value
+    if len(blocks) == 3:
+        frames = range(windows[0])
+        last = steps[0] * (results[0] - 1) + 1
+        parts = [e.slice(y, 0, first, first + last, steps[0]) for first in frames]
+        y = _merge(e, parts, pool)
+    planes = ([1, *windows], [1, *steps]) if len(blocks) == 1 else (windows[-2:], steps[-2:])
+    y = pool.spatial(e, y, *planes)
+    for axis, size in zip((2, 3), [1, *results][-2:], strict=True):
+        y = e.slice(y, axis, 0, size)
+    count = x.phases
+    while count > 1:
+        parts_of = 2 if count % 2 == 0 else count
+        count //= parts_of
+        wide = count * x.channels
+        y = _merge(e, [e.slice(y, 1, wide * i, wide * (i + 1)) for i in range(parts_of)], pool)
+    return e.reshape(y, (shape_of(y)[0], x.channels, results[0])) if len(blocks) == 1 else y
+
+
+def _merge(e: Emitter, parts: Sequence[ir.Value], pool: Pool) -> ir.Value:
+    """The largest, or the mean, of equal parts."""
+    if len(parts) == 1:
+        return parts[0]
+    if pool.is_max:
+        return reduce(lambda a, b: e.binary("Max", a, b), parts)
+    total = reduce(lambda a, b: e.binary("Add", a, b), parts)
+    return e.binary("Mul", total, e.constant(np.asarray(1 / len(parts)), total))
+
+
+def _unpack(e: Emitter, x: Packed) -> ir.Value:
+    """Frames for three axes, native otherwise; outputs beyond the last are cropped."""
+    high, wide = (x.axes[-2].block if len(x.axes) > 1 else 1), x.axes[-1].block
+    y = depth_to_space(e, x.value, high, wide)
+    if len(x.axes) == 3:
+        blocks, _, rows, columns = shape_of(y)
+        time = x.axes[0].block
+        y = e.slice(e.reshape(y, (blocks * time, x.channels, rows, columns)), 0, 0, x.outputs[0])
+    for axis, size in zip((2, 3), [1, *x.outputs][-2:], strict=True):
+        y = e.slice(y, axis, 0, size)
+    return e.reshape(y, (shape_of(y)[0], x.channels, x.outputs[0])) if len(x.axes) == 1 else y
+
+
+def ends(run: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
+    """What of the units behind a factor may join it: none, or all that can."""
+    follow = []
+    for unit in run:
+        if not can_follow(unit):
+            break
+        follow.append(unit)
+    yield ()
+    if follow:
+        yield tuple(follow)
+
+
+def dense(factor: Factor) -> Factor:
+    """A grouped factor as one with a single group, zeros between its blocks."""
+    if factor.groups == 1:
+        return factor
+    out, into, *taps = factor.kernel.shape
+    per = out // factor.groups
+    kernel = np.zeros((out, into * factor.groups, *taps), factor.kernel.dtype)
+    for group in range(factor.groups):
+        rows = slice(group * per, (group + 1) * per)
+        kernel[rows, group * into : (group + 1) * into] = factor.kernel[rows]
+    return replace(factor, kernel=kernel, groups=1)

@@ -1,0 +1,108 @@
+"""Plan one network for one target: price every form, choose, write, check against the network as it came."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from tdedge.progress import SILENT, Progress
+from tdedge_exporters import lowering
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, plain
+from tdedge_exporters.planner.costs import Cost
+from tdedge_exporters.planner.layouts import NATIVE, Label
+from tdedge_exporters.planner.pricing import Measure, Pricing
+from tdedge_exporters.planner.rebuild import rebuild
+from tdedge_exporters.planner.search import Choice, search
+from tdedge_exporters.planner.units import Network, network
+from tdedge_runtimes.measure import MeasureOptions
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A network in the forms a target executes fastest.
+
+    Attributes:
+        model: the network to lower.
+        choice: what was chosen; all plain where nothing was faster.
+        options: every candidate that was priced, with its milliseconds.
+        checked_ms: latency of the plain and of the planned network, interleaved.
+    """
+
+    model: ir.Model
+    choice: Choice
+    options: tuple[tuple[Candidate, float], ...]
+    checked_ms: dict[str, Cost]
+
+
+def plan(
+    model: ir.Model,
+    pricing: Pricing,
+    scope: Scope,
+    check: Callable[[dict[str, ir.Model]], dict[str, Cost]],
+    progress: Progress = SILENT,
+) -> Planned:
+    """Choose the fastest forms for ``model``; where the plan is not faster the result is ``model`` itself."""
+    net = network(model)
+    offered = candidates(net, scope)
+    free = _without_choice(offered)
+    priced = [candidate for candidate in offered if id(candidate) not in free]
+    pricing.prepare(priced, _conversions(net, offered), progress)
+    costs = [0.0 if id(each) in free else pricing.candidate_ms(each) for each in offered]
+    best = search(net, offered, costs, pricing.conversion_ms)
+    first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
+    options = tuple(zip(offered, costs, strict=True))
+    if all(candidate.is_plain for candidate in best.chosen):
+        return Planned(model, best, options, {})
+    planned = rebuild(net, best.chosen)
+    timed = check({"plain": model, "planned": planned})
+    if timed["planned"].median_ms < timed["plain"].median_ms:
+        return Planned(planned, best, options, timed)
+    return Planned(model, first, options, timed)
+
+
+def _without_choice(offered: Sequence[Candidate]) -> set[int]:
+    """Candidates that are alone in covering their unit."""
+    cover: dict[int, list[Candidate]] = defaultdict(list)
+    for candidate in offered:
+        for unit in candidate.units:
+            cover[unit.index].append(candidate)
+    return {id(each[0]) for each in cover.values() if len(each) == 1}
+
+
+def _conversions(net: Network, offered: Sequence[Candidate]) -> Iterator[tuple[ir.Value, Label, Label]]:
+    """Every pair of labels that some value could be given and wanted in."""
+    gives: dict[ir.Value, set[Label]] = {value: {NATIVE} for value in net.model.graph.inputs}
+    wants: dict[ir.Value, set[Label]] = {value: {NATIVE} for value in net.model.graph.outputs}
+    for candidate in offered:
+        for value in candidate.outputs:
+            gives.setdefault(value, set()).add(candidate.gives)
+        for value in candidate.inputs:
+            wants.setdefault(value, set()).add(candidate.reads)
+    for value, given in gives.items():
+        for source in sorted(given):
+            for target in sorted(wants.get(value, ())):
+                if source != target and source.zeros == target.zeros:
+                    yield value, source, target
+
+
+def checker(
+    target: Target, measure: Measure, options: MeasureOptions
+) -> Callable[[dict[str, ir.Model]], dict[str, Cost]]:
+    """Times whole networks, interleaved."""
+
+    def check(models: dict[str, ir.Model]) -> dict[str, Cost]:
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {}
+            for label, model in models.items():
+                folder = Path(scratch) / label
+                folder.mkdir()
+                files[label] = lowering.lower(model, folder, target).entry
+            return dict(measure(files, target, options))
+
+    return check

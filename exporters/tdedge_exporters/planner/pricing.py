@@ -1,0 +1,126 @@
+"""From candidates to milliseconds: which trials are needed, timed once, added up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from tdedge.errors import UnsupportedError
+from tdedge.progress import SILENT, Progress, track
+from tdedge_exporters import lowering
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.candidates import Candidate
+from tdedge_exporters.planner.costs import Cost, CostTable, Place
+from tdedge_exporters.planner.layouts import Label
+from tdedge_exporters.planner.trials import Port, Trial, base_trial, candidate_trial, conversion_trial
+from tdedge_runtimes.measure import MeasureOptions
+
+#: Times models side by side: label -> file, how -> label -> cost.
+Measure = Callable[[Mapping[str, Path], Target, MeasureOptions], Mapping[str, Cost]]
+
+#: Trials that share one process, interleaved.
+BATCH = 12
+#: The cost of what the target cannot run.
+IMPOSSIBLE_MS = 1e6
+
+
+@dataclass
+class Pricing:
+    """Times of trials on one target, from the table or measured now.
+
+    Attributes:
+        table: known times; new ones are added.
+        place: where they are valid.
+        target: what trials are lowered to.
+        measure: times files.
+        options: how.
+        opset: of the trials' graphs.
+        measured: trials that were timed now.
+    """
+
+    table: CostTable
+    place: Place
+    target: Target
+    measure: Measure
+    options: MeasureOptions
+    opset: int
+    measured: int = 0
+    _impossible: dict[str, str] = field(default_factory=dict)
+
+    def prepare(
+        self,
+        candidates: Sequence[Candidate],
+        conversions: Iterable[tuple[ir.Value, Label, Label]],
+        progress: Progress = SILENT,
+    ) -> None:
+        """Time every trial that the candidates and conversions need and the table lacks."""
+        needed: dict[str, Trial] = {}
+        pairs = [candidate_trial(candidate, self.opset) for candidate in candidates]
+        pairs += [conversion_trial(*conversion, self.opset) for conversion in conversions]
+        for trial, ports in pairs:
+            for each in (trial, *(base_trial(port, self.opset) for port in ports)):
+                if self.table.get(self.place, each.sha256) is None:
+                    needed.setdefault(each.sha256, each)
+        trials = list(needed.values())
+        batches = [trials[i : i + BATCH] for i in range(0, len(trials), BATCH)]
+        for batch in track(((f"{len(b)} trials", b) for b in batches), progress, "Time forms", len(batches)):
+            self._time(batch)
+
+    def _time(self, batch: Sequence[Trial]) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            files: dict[str, Path] = {}
+            for index, trial in enumerate(batch):
+                folder = Path(scratch) / str(index)
+                folder.mkdir()
+                try:
+                    files[trial.sha256] = lowering.lower(trial.build(), folder, self.target).entry
+                except UnsupportedError as reason:
+                    self._impossible[trial.sha256] = reason.message
+            costs = self.measure(files, self.target, self.options) if files else {}
+        for trial in batch:
+            if trial.sha256 in costs:
+                self.table.put(self.place, trial.sha256, trial.key, costs[trial.sha256])
+                self.measured += 1
+
+    def candidate_ms(self, candidate: Candidate) -> float:
+        """What a candidate costs in its place."""
+        return self._price(*candidate_trial(candidate, self.opset))
+
+    def conversion_ms(self, value: ir.Value, source: Label, target: Label) -> float:
+        """What storing a value otherwise costs."""
+        return self._price(*conversion_trial(value, source, target, self.opset))
+
+    def _price(self, trial: Trial, ports: Sequence[Port]) -> float:
+        if trial.sha256 in self._impossible:
+            return IMPOSSIBLE_MS
+        bases = [base_trial(port, self.opset).sha256 for port in ports]
+        return max(self._ms(trial.sha256) - sum(self._ms(base) for base in bases) / 2, 0.0)
+
+    def _ms(self, sha256: str) -> float:
+        cost = self.table.get(self.place, sha256)
+        return IMPOSSIBLE_MS if cost is None else cost.median_ms
+
+
+def local_measure(files: Mapping[str, Path], target: Target, options: MeasureOptions) -> dict[str, Cost]:
+    """Time files in a worker process on this machine, interleaved.
+
+    Raises:
+        RuntimesError: the worker or the runtime failed.
+    """
+    from tdedge_runtimes.client import run_job
+
+    models = {
+        label: {"path": str(path), "runtime": target.runtime, "precision": target.precision}
+        for label, path in files.items()
+    }
+    result: dict[str, Any] = run_job({"kind": "latency", "models": models, "options": options.to_json()})
+    costs = {}
+    for label, model in result["models"].items():
+        latency = model["latency"]
+        costs[label] = Cost(latency["median_ms"], latency["mad_ms"], latency["count"], result["quiet"])
+    return costs

@@ -14,13 +14,16 @@ from tdedge.progress import SILENT, Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, plain
-from tdedge_exporters.planner.costs import Cost
+from tdedge_exporters.planner.costs import Cost, CostTable, Place
+from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
-from tdedge_exporters.planner.pricing import Measure, Pricing
+from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
 from tdedge_exporters.planner.search import Choice, search
 from tdedge_exporters.planner.units import Network, network
+from tdedge_runtimes.environment import describe_environment
 from tdedge_runtimes.measure import MeasureOptions
+from tdedge_runtimes.session import PACKAGES
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,45 @@ def checker(
             return dict(measure(files, target, options))
 
     return check
+
+
+def plan_target(
+    model: ir.Model,
+    target: Target,
+    table: CostTable,
+    *,
+    effort: str = "normal",
+    threads: int = 1,
+    measure: Measure = local_measure,
+    progress: Progress = SILENT,
+) -> Planned:
+    """Plan ``model`` for ``target`` on the machine that ``measure`` times on.
+
+    Args:
+        model: after the exact rewrites of the export.
+        target: what it will be lowered to.
+        table: known times; new ones are kept there.
+        effort: one of :data:`tdedge_exporters.planner.efforts.EFFORTS`, but not ``none``.
+        threads: of one inference.
+        measure: times files, see :data:`tdedge_exporters.planner.pricing.Measure`.
+        progress: told about every batch of trials.
+
+    Raises:
+        UsageError: unknown effort.
+        RuntimesError: a measurement failed.
+    """
+    chosen = settings(effort, target, threads=threads)
+    opset = model.graph.opset_imports[""]
+    pricing = Pricing(table, here(target, threads), target, measure, chosen.trial, opset)
+    return plan(model, pricing, chosen.scope, checker(target, measure, chosen.check), progress)
+
+
+def here(target: Target, threads: int) -> Place:
+    """This machine, this runtime."""
+    described = describe_environment()
+    cores = described["affinity"]
+    machine = f"{described['cpu_model']}, {len(cores) if isinstance(cores, list) else cores} cores"
+    versions = described["versions"]
+    package = PACKAGES[target.runtime][0]
+    version = str(versions.get(package))
+    return Place(target.runtime, version, target.precision, threads, machine)

@@ -1,0 +1,69 @@
+"""How much is tried and how long it is timed: ``low``, ``normal`` and ``max``; ``none`` plans nothing.
+
+What is tried depends on the runtime, from what was measured (see ``docs/planner.md``): TensorFlow Lite files
+are laid out by their own lowering, so that only what changes the arithmetic is tried there; OpenVINO runs
+5-D tensors in a blocked layout of its own, so that clips as frames are tried at ``max`` alone; it does not
+gain from whole lanes either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tdedge.errors import UsageError
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.candidates import Scope
+from tdedge_exporters.planner.layouts import Layout
+from tdedge_runtimes.measure import MeasureOptions
+
+EFFORTS = ("none", "low", "normal", "max")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one effort means for one target.
+
+    Attributes:
+        scope: what is tried.
+        trial: how one form is timed.
+        check: how the whole network is timed.
+    """
+
+    scope: Scope
+    trial: MeasureOptions
+    check: MeasureOptions
+
+
+def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) -> Settings:
+    """The settings of an effort.
+
+    Raises:
+        UsageError: for an unknown one.
+    """
+    if effort not in EFFORTS:
+        raise UsageError(f"unknown effort {effort!r}; expected one of {', '.join(EFFORTS)}")
+    layouts = {
+        "onnxruntime": (Layout.FRAMES, Layout.LAST),
+        "openvino": (Layout.FRAMES, Layout.LAST) if effort == "max" else (Layout.LAST,),
+        "tflite": (),
+    }[target.runtime]
+    scope = Scope(
+        lanes=lanes,
+        layouts=layouts,
+        packings={"low": 1, "normal": 3}.get(effort, 8),
+        pad_ranks=target.runtime == "onnxruntime" or effort == "max",
+        waste={"low": 1.5, "normal": 2.5}.get(effort, 6.0),
+    )
+    blocks = {"low": 3, "normal": 5}.get(effort, 9)
+    trial = MeasureOptions(
+        threads=threads,
+        warmup_calls=1,
+        warmup_seconds=0.01,
+        per_block=1,
+        min_blocks=blocks,
+        max_blocks=3 * blocks,
+        max_seconds=0.2 * blocks,
+        resamples=10,
+    )
+    check = MeasureOptions(threads=threads, min_blocks=2 * blocks, max_seconds=2.0 * blocks, resamples=100)
+    return Settings(scope, trial, check)

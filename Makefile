@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)         ## Compress, export, verify and measure THETIS Net2; writes demo-output/
 	$(BIN)/tdedge demo --output demo-output --force
 
-test: $(STAMP)         ## Run the test suite
-	$(BIN)/python -m pytest
+test: $(STAMP)         ## Run the test suite, one process per core (4 at most), each with one thread
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-devices: $(STAMP) ## Run the slow tests against real device parts
 	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib --strict-markers" tests/devices

@@ -35,12 +35,16 @@ class Planned:
         choice: what was chosen; all plain where nothing was faster.
         options: every candidate that was priced, with its milliseconds.
         checked_ms: latency of the plain and of the planned network, interleaved.
+        searched: what the costs of the parts alone chose, whatever the check said.
+        conversions: what ``searched`` stores otherwise on the way, with its milliseconds.
     """
 
     model: ir.Model
     choice: Choice
     options: tuple[tuple[Candidate, float], ...]
     checked_ms: dict[str, Cost]
+    searched: Choice
+    conversions: tuple[tuple[ir.Value, Label, Label, float], ...]
 
 
 def plan(
@@ -61,12 +65,22 @@ def plan(
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
     options = tuple(zip(offered, costs, strict=True))
     if all(candidate.is_plain for candidate in best.chosen):
-        return Planned(model, best, options, {})
+        return Planned(model, best, options, {}, best, ())
+    made = tuple((*each, pricing.conversion_ms(*each)) for each in conversions(net, best.chosen))
     planned = rebuild(net, best.chosen)
     timed = check({"plain": model, "planned": planned})
     if timed["planned"].median_ms < timed["plain"].median_ms:
-        return Planned(planned, best, options, timed)
-    return Planned(model, first, options, timed)
+        return Planned(planned, best, options, timed, best, made)
+    return Planned(model, first, options, timed, best, made)
+
+
+def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Value, Label, Label]]:
+    """What ``chosen`` stores otherwise on the way, each (value, from, to) once."""
+    given = {value: each.gives for each in chosen for value in each.outputs}
+    wanted = [(value, each.reads) for each in chosen for value in each.inputs]
+    wanted += [(value, NATIVE) for value in net.model.graph.outputs]
+    pairs = dict.fromkeys((value, given.get(value, NATIVE), label) for value, label in wanted)
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _without_choice(offered: Sequence[Candidate]) -> set[int]:

@@ -17,6 +17,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from tdedge.compose import NotExactError
+from tdedge.errors import UnsupportedError
 from tdedge.factor import Factor, Shape
 from tdedge_exporters import graph as g
 from tdedge_exporters.factor_nodes import FactorNode, activation_of, read, with_activation
@@ -126,8 +127,26 @@ def static_shape(value: ir.Value) -> Shape:
     return shape if shape is not None else ()
 
 
+def refusal(model: ir.Model) -> str | None:
+    """Why a network cannot be written again unit by unit; None where it can.
+
+    A subgraph (``If``, ``Loop``, ``Scan``) reads values of the graph around it by itself, past the inputs of
+    its node.
+    """
+    for node in model.graph:
+        if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+            return f"node {g.node_name(node)!r} ({node.op_type}) holds a graph of its own"
+    return None
+
+
 def network(model: ir.Model) -> Network:
-    """The units of the main graph of ``model``."""
+    """The units of the main graph of ``model``.
+
+    Raises:
+        UnsupportedError: where :func:`refusal` has a reason.
+    """
+    if (reason := refusal(model)) is not None:
+        raise UnsupportedError(f"the network cannot be planned: {reason}")
     units: list[Unit] = []
     refusals: list[tuple[str, str]] = []
     taken: set[int] = set()

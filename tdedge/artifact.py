@@ -23,6 +23,7 @@ from tdedge.errors import UsageError
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
+PLAN = "plan.json"
 
 
 class _Part(BaseModel):
@@ -68,6 +69,20 @@ class Preprocessing(_Part):
     color: str = Field(default="", description="channel order, such as RGB; empty where it does not apply")
 
 
+class PlanSummary(_Part):
+    """How a target came to its forms; the whole plan is in ``plan.json``."""
+
+    effort: str
+    threads: int
+    kept: Literal["planned", "plain"]
+    why: str
+    pieces: int = Field(description="parts of the network that are executed as one each")
+    not_plain: int = Field(description="those in another form than the network came in")
+    replayed: bool = Field(description="true where an earlier plan was applied again, without measuring")
+    plain_ms: float | None = Field(None, description="median latency of the whole network as it came")
+    planned_ms: float | None = Field(None, description="the same, planned; interleaved with it")
+
+
 class TargetEntry(_Part):
     """One lowered target with its parity."""
 
@@ -82,6 +97,7 @@ class TargetEntry(_Part):
     notes: list[str] = Field(default_factory=list, description="what a reader should know about the files")
     files: list[FileEntry]
     parity: dict[str, Any] = Field(description="report of the parity check against the captured network")
+    plan: PlanSummary | None = Field(None, description="null where the target was not planned")
 
 
 class Manifest(_Part):

@@ -1,6 +1,6 @@
 """From a network to a verified artifact: the stages of the whole pipeline, in order.
 
-    capture -> [compress] -> clean -> compose -> lower (per target) -> verify -> artifact
+    capture -> [compress] -> clean -> compose -> [plan -> lower] (per target) -> verify -> artifact
 
 Every target is compared with the captured network as it was before any rewrite (already decomposed where
 a plan was given). The distance of the decomposed network to the dense one is a property of the
@@ -22,8 +22,10 @@ import onnx_ir as ir
 import tdedge
 from tdedge.artifact import (
     GOLDEN,
+    PLAN,
     FileEntry,
     Manifest,
+    PlanSummary,
     Preprocessing,
     TargetEntry,
     TensorEntry,
@@ -41,6 +43,9 @@ from tdedge_exporters.layout import in_layout, layout_of, to_layout
 from tdedge_exporters.lowering import Lowered
 from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
+from tdedge_exporters.planner.plan import TargetPlan
+from tdedge_exporters.planner.pricing import Measure, local_measure
+from tdedge_exporters.planning import Planning, plan_network
 from tdedge_exporters.prepare import Prepared, Source, prepare
 from tdedge_exporters.verify import ParityReport, Reference, compare, load_npz, random_inputs
 from tdedge_runtimes.session import open_session
@@ -61,12 +66,14 @@ class ExportResult:
         manifest: its manifest.
         records: every rewrite that fired or did not, with its reason.
         compression: per-layer report where a plan was given.
+        plans: target -> how it executes the network, where it was planned.
     """
 
     folder: Path
     manifest: Manifest
     records: tuple[PassRecord, ...]
     compression: CompressionReport | None
+    plans: dict[str, TargetPlan]
 
     def to_json(self) -> dict[str, Any]:
         """The document ``tdedge export --json`` prints."""
@@ -76,6 +83,7 @@ class ExportResult:
             "manifest": self.manifest.model_dump(mode="json"),
             "compression": self.compression.to_json() if self.compression else None,
             "rewrites": [asdict(record) for record in self.records],
+            "plans": {target: plan.to_json() for target, plan in self.plans.items()},
         }
 
 
@@ -85,6 +93,11 @@ def export(
     *,
     to: str | Sequence[str] = lowering.DEFAULT_TARGETS,
     plan: CompressionPlan | None = None,
+    effort: str = "none",
+    threads: int = 1,
+    cost_table: Path | None = None,
+    forms: Mapping[str, TargetPlan] | None = None,
+    measure: Measure = local_measure,
     example: Any = None,
     inputs: Path | None = None,
     seed: int = 0,
@@ -104,6 +117,12 @@ def export(
         output: folder of the artifact.
         to: targets, ``runtime`` or ``runtime:precision``.
         plan: compress the network first.
+        effort: how much is measured to choose the forms each target executes fastest: ``none``, ``low``,
+            ``normal`` or ``max``.
+        threads: threads of one inference while that is measured.
+        cost_table: file of known times; the one in the user's cache folder where not given.
+        forms: target -> plan of an earlier export, applied again without measuring.
+        measure: times files for the planner.
         example: example input of a torch module.
         inputs: ``.npz`` with one array per input to verify on; seeded random ones otherwise.
         seed: seed of the random inputs.
@@ -125,6 +144,7 @@ def export(
     targets = lowering.parse_targets(to)
     for target in targets:
         lowering.require(target)
+    planning = Planning(effort, threads, cost_table, forms or {}, measure)
     output = Path(output)
     check_free(output, force=force)
     options = lowering.Options(minimal, input_layout)
@@ -136,17 +156,20 @@ def export(
     for _ in track([(prepared.name, reference)], progress, "Evaluate in float64", 1):
         _ = reference.outputs
     options = replace(options, network_sha256=network_sha256(model))
+    planned = {target: plan_network(model, target, planning, progress) for target in targets}
+    plans = {str(target): made for target, (_, made) in planned.items() if made is not None}
     with atomic_folder(output, force=force) as folder:
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
-            lowered = lowering.lower(model, folder, target, options)
+            lowered = lowering.lower(planned[target][0], folder, target, options)
             parity = check_parity(reference, lowered, tolerance)
-            entries.append(_target_entry(folder, lowered, parity))
+            entries.append(_target_entry(folder, lowered, parity, plans.get(str(target))))
+        plan_file = _write_plan(folder, prepared, records, plans)
         manifest = _manifest(
-            prepared, model, reference, entries, records, folder, labels, preprocessing, plan
+            prepared, model, reference, entries, plan_file, labels=labels, preprocessing=preprocessing
         )
         write_manifest(folder, manifest)
-    return ExportResult(output, manifest, tuple(records), prepared.compression)
+    return ExportResult(output, manifest, tuple(records), prepared.compression, plans)
 
 
 def rewrite(model: ir.Model, progress: Progress = SILENT) -> tuple[ir.Model, list[PassRecord]]:
@@ -201,7 +224,9 @@ def _where(first: str | None) -> str:
     return f"; first diverging tensor: {first}" if first else ""
 
 
-def _target_entry(folder: Path, lowered: Lowered, parity: ParityReport) -> TargetEntry:
+def _target_entry(
+    folder: Path, lowered: Lowered, parity: ParityReport, plan: TargetPlan | None
+) -> TargetEntry:
     return TargetEntry(
         target=str(lowered.target),
         runtime=lowered.target.runtime,
@@ -212,6 +237,21 @@ def _target_entry(folder: Path, lowered: Lowered, parity: ParityReport) -> Targe
         notes=list(lowered.notes),
         files=[FileEntry.of(folder, path) for path in lowered.files],
         parity=parity.to_json(),
+        plan=None if plan is None else _summary(plan),
+    )
+
+
+def _summary(plan: TargetPlan) -> PlanSummary:
+    return PlanSummary(
+        effort=plan.effort,
+        threads=plan.threads,
+        kept=plan.kept,
+        why=plan.why,
+        pieces=len(plan.pieces),
+        not_plain=plan.not_plain,
+        replayed=plan.replayed,
+        plain_ms=plan.check.plain_ms if plan.check else None,
+        planned_ms=plan.check.planned_ms if plan.check else None,
     )
 
 
@@ -220,14 +260,13 @@ def _manifest(
     model: ir.Model,
     reference: Reference,
     targets: list[TargetEntry],
-    records: list[PassRecord],
-    folder: Path,
+    plan_file: Path,
+    *,
     labels: Sequence[str] | None,
     preprocessing: Preprocessing | None,
-    plan: CompressionPlan | None,
 ) -> Manifest:
+    folder = plan_file.parent
     golden = _write_golden(folder, reference)
-    plan_file = _write_plan(folder, prepared, records)
     stages = {"dense": prepared.dense, "captured": prepared.model, "exported": model}
     warnings = [w for target in targets for w in target.parity.get("warnings", ())]
     return Manifest(
@@ -266,14 +305,17 @@ def _write_golden(folder: Path, reference: Reference) -> Path:
     return path
 
 
-def _write_plan(folder: Path, prepared: Prepared, records: Sequence[PassRecord]) -> Path:
-    """What was decomposed and what was composed, so that the export can be explained and repeated."""
+def _write_plan(
+    folder: Path, prepared: Prepared, records: Sequence[PassRecord], plans: Mapping[str, TargetPlan]
+) -> Path:
+    """What was decomposed, composed and planned, so that the export can be explained and repeated."""
     content = {
         "schema_version": 1,
         "compression": prepared.resolved_plan,
         "rewrites": [asdict(record) for record in records if record.changed],
+        "targets": {target: plan.to_json() for target, plan in plans.items()},
     }
-    path = folder / "plan.json"
+    path = folder / PLAN
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
 

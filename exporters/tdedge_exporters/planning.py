@@ -1,0 +1,76 @@
+"""The planner's place in an export: one plan per target, measured here or replayed from another export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from tdedge.errors import UsageError
+from tdedge.progress import SILENT, Progress
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner import costs, plan
+from tdedge_exporters.planner.efforts import EFFORTS
+from tdedge_exporters.planner.plan import TargetPlan
+from tdedge_exporters.planner.planner import here, plan_target
+from tdedge_exporters.planner.pricing import Measure, local_measure
+from tdedge_exporters.planner.units import refusal
+
+
+@dataclass(frozen=True)
+class Planning:
+    """How the targets of an export are planned.
+
+    Attributes:
+        effort: one of :data:`tdedge_exporters.planner.efforts.EFFORTS`; ``none`` measures nothing.
+        threads: of one inference.
+        cost_table: file of known times; the user's own where not given.
+        forms: target -> plan to apply again; these targets are not measured.
+        measure: times files.
+
+    Raises:
+        UsageError: unknown effort, or threads below 1.
+    """
+
+    effort: str = "none"
+    threads: int = 1
+    cost_table: Path | None = None
+    forms: Mapping[str, TargetPlan] = field(default_factory=dict)
+    measure: Measure = local_measure
+
+    def __post_init__(self) -> None:
+        if self.effort not in EFFORTS:
+            raise UsageError(f"unknown effort {self.effort!r}; expected one of {', '.join(EFFORTS)}")
+        if self.threads < 1:
+            raise UsageError(f"threads is {self.threads}; expected at least 1")
+
+
+def plan_network(
+    model: ir.Model, target: Target, planning: Planning, progress: Progress = SILENT
+) -> tuple[ir.Model, TargetPlan | None]:
+    """The network to lower for ``target``, and its plan; no plan where none was asked for.
+
+    Raises:
+        UsageError: a plan to replay was made for another network.
+        RuntimesError: a measurement failed.
+    """
+    if (known := planning.forms.get(str(target))) is not None:
+        return plan.replay(model, known), known.model_copy(update={"replayed": True})
+    if planning.effort == "none":
+        return model, None
+    place = here(target, planning.threads)
+    if (reason := refusal(model)) is not None:
+        return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}")
+    with costs.open_table(planning.cost_table or costs.default_path()) as table:
+        planned = plan_target(
+            model,
+            target,
+            table,
+            effort=planning.effort,
+            threads=planning.threads,
+            measure=planning.measure,
+            progress=progress,
+        )
+    return planned.model, plan.of(planned, target, place, planning.effort)

@@ -110,6 +110,8 @@ def can_pool_frames(unit: Unit) -> bool:
         return False
     if pool is None or pool.dilation[0] != 1 or pool.is_ceil:
         return False
+    if not pool.is_max and set(pool.dilation) != {1}:
+        return False
     padded = any(map(any, pool.pads))
     return not any(pool.pads[0]) and (pool.is_max or pool.counts_pads or not padded or pool.kernel[0] == 1)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -156,9 +157,9 @@ def export(
     for _ in track([(prepared.name, reference)], progress, "Evaluate in float64", 1):
         _ = reference.outputs
     options = replace(options, network_sha256=network_sha256(model))
-    planned = {target: plan_network(model, target, planning, progress) for target in targets}
-    plans = {str(target): made for target, (_, made) in planned.items() if made is not None}
     with atomic_folder(output, force=force) as folder:
+        planned = {target: plan_network(model, target, planning, progress) for target in targets}
+        plans = {str(target): made for target, (_, made) in planned.items() if made is not None}
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
             lowered = lowering.lower(planned[target][0], folder, target, options)
@@ -316,7 +317,9 @@ def _write_plan(
         "targets": {target: plan.to_json() for target, plan in plans.items()},
     }
     path = folder / PLAN
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    # Objects that hold no others stand on one line each; a line break is never part of a string in JSON.
+    text = re.sub(r"\{[^{}]*\}", lambda found: re.sub(r"\n\s*", " ", found[0]), json.dumps(content, indent=2))
+    path.write_text(text + "\n", encoding="utf-8")
     return path
 
 

@@ -102,17 +102,7 @@ class CompressionPlan(BaseModel):
         Raises:
             UsageError: naming the file, the key, its value and what was expected.
         """
-        path = Path(path)
-        parse = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix)
-        if parse is None:
-            raise UsageError(f"{path}: a compression plan is a .toml or .json file")
-        try:
-            content = parse(path.read_bytes().decode("utf-8"))
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise UsageError(f"{path}: not {path.suffix[1:].upper()}: {error}") from error
-        return _validated(content, f"{path}: ")
+        return _validated(_read(Path(path)), f"{path}: ")
 
     def save(self, path: Path) -> None:
         """Write a ``.toml`` or ``.json`` file that :meth:`load` reads back equal.
@@ -157,6 +147,43 @@ class CompressionPlan(BaseModel):
             if row.format is not None and row.ranks is not None
         }
         return CompressionPlan(keep=self.keep, layers=layers)
+
+
+def load_plans(path: Path) -> tuple[CompressionPlan | None, dict[str, Any]]:
+    """What a plan file says: how to compress, and how each target executes the network.
+
+    Args:
+        path: a compression plan, which says nothing of targets, or the ``plan.json`` of an artifact.
+
+    Returns:
+        The compression, None where there was none, and target -> plan as JSON.
+
+    Raises:
+        UsageError: as :meth:`CompressionPlan.load`.
+    """
+    content = _read(Path(path))
+    if not isinstance(content, dict) or "rewrites" not in content:
+        return _validated(content, f"{path}: "), {}
+    if content.get("schema_version") != 1:
+        raise UsageError(f"{path}: schema_version: {content.get('schema_version')!r}; expected 1")
+    targets = content.get("targets", {})
+    if not isinstance(targets, dict):
+        raise UsageError(f"{path}: targets: expected one plan per target, by name")
+    compression = content.get("compression")
+    return None if compression is None else _validated(compression, f"{path}: compression: "), targets
+
+
+def _read(path: Path) -> Any:
+    """The content of a TOML or JSON file."""
+    parse = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix)
+    if parse is None:
+        raise UsageError(f"{path}: a compression plan is a .toml or .json file")
+    try:
+        return parse(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: not {path.suffix[1:].upper()}: {error}") from error
 
 
 def make_plan(

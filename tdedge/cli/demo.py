@@ -37,6 +37,7 @@ def demo(
     ] = Path("tdedge-demo"),
     to: Annotated[str, typer.Option("--to", help="Targets, comma-separated.")] = opt.TARGETS,
     threads: Annotated[int, typer.Option(help="Threads of one inference.")] = 1,
+    effort: opt.Effort = "normal",
     seconds: Annotated[float, typer.Option(help="Time per comparison, after warm-up.")] = 15.0,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -70,7 +71,15 @@ def demo(
         results: dict[str, ExportResult] = {}
         for name, plan in (("dense", None), ("compressed", thetis.PLAN)):
             results[name] = export(
-                source, output_folder / name, to=to, plan=plan, inputs=clip, force=force, progress=progress
+                source,
+                output_folder / name,
+                to=to,
+                plan=plan,
+                effort=effort,
+                threads=threads,
+                inputs=clip,
+                force=force,
+                progress=progress,
             )
         planned = runs.plan_runs([output_folder / name for name in results])
         comparisons = runs.compare(planned, settings, progress=progress)

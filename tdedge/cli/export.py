@@ -29,6 +29,9 @@ def export(
     ranks: opt.Ranks = None,
     rank_ratio: opt.RankRatio = None,
     keep: opt.Keep = None,
+    effort: opt.Effort = "normal",
+    threads: Annotated[int, typer.Option(help="Threads of one inference, for the planner.")] = 1,
+    cost_table: opt.CostTable = None,
     weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     python_path: opt.PythonPath = None,
@@ -61,9 +64,10 @@ def export(
     quiet: opt.Quiet = False,
     no_progress: opt.NoProgress = False,
 ) -> None:
-    """Capture a network, compress it if asked, rewrite it exactly, lower it, and prove the outputs equal."""
+    """Capture a network, compress it if asked, plan and lower it per target, and prove the outputs equal."""
     output = Output(json=json, quiet=quiet, no_progress=no_progress)
     wanted = opt.parse_plan(plan, format_name, energy, ranks, rank_ratio, keep)
+    forms = opt.parse_forms(plan)
     location = opt.source(source, weights, input_shape, python_path, trust)
     names = opt.read_labels(labels)
     applied = opt.read_preprocessing(preprocessing)
@@ -71,7 +75,9 @@ def export(
     from tdedge.artifact import check_free
     from tdedge.report import tables
     from tdedge_exporters import lowering
+    from tdedge_exporters.planning import Planning
 
+    Planning(effort, threads)
     check_free(output_folder, force=force)
     for target in lowering.parse_targets(to):
         lowering.require(target)
@@ -95,6 +101,10 @@ def export(
             output_folder,
             to=to,
             plan=wanted,
+            effort=effort,
+            threads=threads,
+            cost_table=cost_table,
+            forms=forms,
             inputs=inputs,
             seed=seed,
             tolerance=tolerance,
@@ -111,7 +121,11 @@ def export(
         output.table(tables.compression(result.compression))
     if explain:
         output.table(tables.rewrites(result.records))
+        for made in result.plans.values():
+            output.table(tables.target_plan(made))
     output.table(tables.parity(result.manifest))
+    if result.plans:
+        output.table(tables.plans(result.manifest))
     for entry in result.manifest.targets if explain else ():
         for note in entry.notes:
             output.note(f"{entry.target}: {note}")

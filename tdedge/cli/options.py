@@ -12,6 +12,7 @@ from tdedge.errors import UsageError
 if TYPE_CHECKING:
     from tdedge.artifact import Preprocessing
     from tdedge.plan import CompressionPlan
+    from tdedge_exporters.planner.plan import TargetPlan
     from tdedge_exporters.prepare import Source as SourceSpec
 
 #: What an export is lowered to unless told; equals ``lowering.DEFAULT_TARGETS``.
@@ -34,7 +35,9 @@ PythonPath = Annotated[
     typer.Option("--python-path", help="Folder to import the factory's module from; repeatable."),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Load a .pt2 archive after scanning it.")]
-PlanFile = Annotated[Path | None, typer.Option("--plan", help="Compression plan, TOML or JSON.")]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="Compression plan, TOML or JSON; or plan.json of an artifact.")
+]
 FormatName = Annotated[
     str | None, typer.Option("--format", help="Decompose every layer in this format (tucker, cp, tt, ...).")
 ]
@@ -55,7 +58,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progre
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Explain = Annotated[
-    bool, typer.Option("--explain", help="Say for every rewrite where it fired, or why it did not.")
+    bool, typer.Option("--explain", help="Say what was rewritten and planned where, and why, or why not.")
+]
+Effort = Annotated[
+    str,
+    typer.Option(
+        help="How much to measure for the forms each target executes fastest: none, low, normal or max."
+    ),
+]
+CostTable = Annotated[
+    Path | None, typer.Option(help="File of measured times. [default: costs.sqlite in the user's cache]")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")]
 
@@ -97,9 +109,9 @@ def parse_plan(
     if plan is not None:
         if format_name or given or keep:
             raise UsageError("--plan already says formats and ranks; drop --format, --keep and rank options")
-        from tdedge.plan import CompressionPlan
+        from tdedge.plan import load_plans
 
-        return CompressionPlan.load(plan)
+        return load_plans(plan)[0]
     if format_name is None:
         if given or keep:
             raise UsageError(f"{(given or ['--keep'])[0]} needs --format (tucker, cp, tt, ...)")
@@ -119,6 +131,24 @@ def parse_plan(
         rule=ranks if ranks and not _explicit(ranks) else None,
         keep=keep or [],
     )
+
+
+def parse_forms(plan: Path | None) -> dict[str, TargetPlan]:
+    """Target -> how it executes the network, of the ``plan.json`` of an artifact; none in other plans.
+
+    Raises:
+        UsageError: when the file cannot be read or does not say what it should.
+    """
+    if plan is None:
+        return {}
+    from tdedge.plan import load_plans
+
+    targets = load_plans(plan)[1]
+    if not targets:
+        return {}
+    from tdedge_exporters.planner.plan import from_artifact
+
+    return from_artifact(targets, str(plan))
 
 
 def _explicit(ranks: str) -> list[int] | None:

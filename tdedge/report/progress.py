@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from tdedge.progress import SILENT, Progress
@@ -21,6 +30,8 @@ class BarProgress:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=console,
             transient=True,
@@ -54,29 +65,57 @@ class BarProgress:
             self._bars.remove_task(self._tasks.pop())
 
 
-class LineProgress:
-    """One line when a stage ends, with its steps and seconds: for logs that are no terminal."""
+@dataclass
+class _Stage:
+    label: str
+    total: int | None
+    since: float
+    said: float
+    done: int = 0
 
-    def __init__(self, console: Console) -> None:
+
+class LineProgress:
+    """One line when a stage ends, with its steps and seconds: for logs that are no terminal.
+
+    A long stage also says now and then how much time is left, from its first step on.
+
+    Args:
+        console: where the lines go.
+        clock: seconds.
+    """
+
+    #: Seconds between two lines of one stage.
+    EVERY_S = 15.0
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._stages: list[tuple[str, float, int]] = []
+        self._clock = clock
+        self._stages: list[_Stage] = []
 
     def start(self, label: str, total: int | None) -> None:
         """See :class:`tdedge.progress.Progress`."""
-        self._stages.append((label, time.monotonic(), 0))
+        now = self._clock()
+        self._stages.append(_Stage(label, total, now, now))
 
     def step(self, detail: str) -> None:
         """See :class:`tdedge.progress.Progress`."""
-        if self._stages:
-            label, since, done = self._stages[-1]
-            self._stages[-1] = (label, since, done + 1)
+        if not self._stages:
+            return
+        stage, now = self._stages[-1], self._clock()
+        stage.done += 1
+        if stage.total is not None and stage.done < stage.total and now - stage.said >= self.EVERY_S:
+            stage.said = now
+            left = (now - stage.since) / stage.done * (stage.total - stage.done)
+            self._print(f"{stage.label}: {stage.done} of {stage.total}, about {left:.0f} s left")
 
     def finish(self) -> None:
         """See :class:`tdedge.progress.Progress`."""
         if self._stages:
-            label, since, done = self._stages.pop()
-            seconds = time.monotonic() - since
-            self._console.print(f"{label}: {done} steps in {seconds:.1f} s", highlight=False)
+            stage = self._stages.pop()
+            self._print(f"{stage.label}: {stage.done} steps in {self._clock() - stage.since:.1f} s")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False)
 
 
 def drawn(console: Console, *, quiet: bool) -> Progress | BarProgress:

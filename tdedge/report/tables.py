@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tdedge.compress import CompressionReport
     from tdedge.cost import NetworkCost
     from tdedge_exporters.passes.record import PassRecord
+    from tdedge_exporters.planner.plan import TargetPlan
 
 
 def _table(title: str, left: str, *right: str) -> Table:
@@ -90,6 +91,52 @@ def rewrites(records: Iterable[PassRecord]) -> Table:
     for record in records:
         done = "done" if record.changed else "left"
         table.add_row(record.pass_name, record.node, done, record.reason)
+    return table
+
+
+def plans(manifest: Manifest) -> Table:
+    """Per target: what the planner kept, and the whole network's latency with and without it."""
+    table = _table("Plan", "target", "in another form", "plain", "planned", "speed-up", "kept")
+    for target in manifest.targets:
+        plan = target.plan
+        if plan is None:
+            continue
+        speedup = plan.plain_ms / plan.planned_ms if plan.plain_ms and plan.planned_ms else None
+        table.add_row(
+            target.target,
+            f"{plan.not_plain} of {plan.pieces} parts",
+            numbers.milliseconds(plan.plain_ms),
+            numbers.milliseconds(plan.planned_ms),
+            numbers.ratio(speedup),
+            f"{plan.kept}, replayed" if plan.replayed else plan.kept,
+        )
+    return table
+
+
+def target_plan(plan: TargetPlan) -> Table:
+    """How one target executes each chain: what was considered, measured, chosen, and why."""
+    from tdedge_exporters.planner.explain import explain
+
+    threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
+    table = _table(
+        f"Plan for {plan.target} {plan.runtime_version}, {threads}, effort {plan.effort}: {plan.kept} kept",
+        "chain", "considered", "measured", "plain", "chosen",
+    )  # fmt: skip
+    for column in ("form", "why"):
+        table.add_column(column)
+    rows = explain(plan)
+    for row in rows:
+        table.add_row(
+            row.part,
+            str(row.considered),
+            str(row.measured),
+            numbers.milliseconds(row.plain_ms),
+            numbers.milliseconds(row.chosen_ms),
+            "\n".join(row.chosen),
+            row.why,
+        )
+    table.caption = plan.why
+    table.caption_justify = "left"
     return table
 
 

@@ -185,7 +185,8 @@ def test_missing_extra_prints_the_install_line(tmp_path, net, small_environment)
 
 def test_graphs_need_no_torch(tmp_path, net, small_environment):
     done = small_environment(
-        *("export", net, "-o", "out", "--to", "onnxruntime", "--format", "tucker", "--rank-ratio", "0.5"),
+        *("export", net, "-o", "out", "--to", "onnxruntime", "--effort", "none"),
+        *("--format", "tucker", "--rank-ratio", "0.5"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -224,16 +225,17 @@ def test_unknown_target_and_option(tmp_path, net):
 
 
 def test_failed_parity_is_a_gate_and_leaves_nothing(tmp_path, net):
-    done = tdedge("export", net, "-o", "out", "--tolerance", "1e-12", cwd=tmp_path)
+    done = tdedge("export", net, "-o", "out", "--tolerance", "1e-12", "--effort", "none", cwd=tmp_path)
     assert_refused(done, 1, "parity", "y")
     assert os.listdir(tmp_path) == ["net.onnx"]
 
 
-def test_interrupt_in_the_middle(tmp_path):
-    """Ctrl-C while the artifact is being written: exit 130 and no trace of it."""
+def test_interrupt_in_the_middle(tmp_path, tmp_path_factory):
+    """Ctrl-C while the network is planned and its artifact written: exit 130 and no trace of it."""
     save_network(tmp_path / "net.onnx", channels=64, size=96, depth=12)
     command = [sys.executable, "-m", "tdedge.cli.main", "export", "net.onnx", "-o", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    cache = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    process = subprocess.Popen(command, cwd=tmp_path, env=cache, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not any(name.startswith(".out") for name in os.listdir(tmp_path)):
         assert process.poll() is None, process.stderr.read()
@@ -254,7 +256,9 @@ def test_json_stays_clean_when_notes_are_printed(tmp_path, net):
 
 
 def test_settings_file_gives_defaults_and_the_command_line_wins(tmp_path, net):
-    (tmp_path / "tdedge.toml").write_text("[export]\nto = 'openvino'\noutput-folder = 'from-file'\n")
+    (tmp_path / "tdedge.toml").write_text(
+        "[export]\nto = 'openvino'\noutput-folder = 'from-file'\neffort = 'none'\n"
+    )
     done = tdedge("export", net, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "from-file" / "model.xml").is_file()

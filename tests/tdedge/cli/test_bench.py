@@ -7,6 +7,7 @@ from support.networks import MACS, save_classifier
 
 from tdedge_runtimes.client import result_schema
 
+PLAIN = ("--effort", "none")
 FAST = ("--seconds", "0", "--no-progress")
 
 
@@ -16,9 +17,9 @@ def net(folder):
 
 
 def test_artifacts_with_a_common_target(tdedge, net, folder):
-    tdedge("export", net, "-o", "dense")
+    tdedge("export", net, *PLAIN, "-o", "dense")
     rule = ("--format", "tucker", "--ranks", "2,2")
-    tdedge("export", net, "-o", "small", "--to", "openvino,openvino:float16", *rule)
+    tdedge("export", net, *PLAIN, "-o", "small", "--to", "openvino,openvino:float16", *rule)
     done = tdedge("bench", "dense", "small", *FAST, "-o", "result.json", "--report", "page.html", "--json")
     assert done.code == 0, done.err
     (run,) = done.document["comparisons"]
@@ -53,8 +54,8 @@ def test_files(tdedge, net, folder):
 
 
 def test_models_that_cannot_be_compared(tdedge, net, folder):
-    tdedge("export", net, "-o", "a", "--to", "onnxruntime")
-    tdedge("export", net, "-o", "b", "--to", "openvino")
+    tdedge("export", net, *PLAIN, "-o", "a", "--to", "onnxruntime")
+    tdedge("export", net, *PLAIN, "-o", "b", "--to", "openvino")
     done = tdedge("bench", "a", "b")
     assert done.code == 2
     assert "share no target (a: onnxruntime; b: openvino)" in done.last
@@ -87,8 +88,10 @@ def test_mistakes_are_one_line(tdedge, net, folder, arguments, words):
 
 
 def test_operators_of_tflite_files_are_timed(tdedge, net):
-    tdedge("export", net, "-o", "a", "--to", "tflite,onnxruntime")
-    tdedge("export", net, "-o", "b", "--to", "tflite,onnxruntime", "--format", "tucker", "--ranks", "2,2")
+    tdedge("export", net, *PLAIN, "-o", "a", "--to", "tflite,onnxruntime")
+    tdedge(
+        "export", net, *PLAIN, "-o", "b", "--to", "tflite,onnxruntime", "--format", "tucker", "--ranks", "2,2"
+    )
     done = tdedge("bench", "a", "b", *FAST, "--no-memory", "--profile", "--json")
     assert done.code == 0, done.err
     assert list(done.document["profiles"]) == ["tflite: a", "tflite: b"]

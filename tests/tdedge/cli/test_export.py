@@ -6,13 +6,17 @@ import pytest
 from support.networks import save_classifier, save_factory
 
 
+#: Nothing is measured to choose forms.
+PLAIN = ("--effort", "none")
+
+
 @pytest.fixture
 def net(folder):
     return save_classifier(folder / "net.onnx")
 
 
 def test_document_and_tables(tdedge, net, folder):
-    done = tdedge("export", net, "-o", "out", "--json", "--explain")
+    done = tdedge("export", net, "-o", "out", *PLAIN, "--json", "--explain")
     assert done.code == 0, done.err
     assert done.document["folder"] == "out"
     assert done.document["manifest"] == json.loads((folder / "out" / "manifest.json").read_text())
@@ -30,7 +34,7 @@ def test_compressed_with_everything_given(tdedge, net, folder):
     done = tdedge(
         *("export", net, "-o", "a/b/out", "--to", "onnxruntime,openvino:float16", "--minimal"),
         *("--format", "tucker", "--ranks", "2,2", "--keep", "n_a", "--inputs", "in.npz"),
-        *("--labels", "names.txt", "--preprocessing", "pre.json", "--json", "--no-progress"),
+        *("--labels", "names.txt", "--preprocessing", "pre.json", "--json", "--no-progress", *PLAIN),
     )
     assert done.code == 0, done.err
     manifest = done.document["manifest"]
@@ -46,7 +50,7 @@ def test_compressed_with_everything_given(tdedge, net, folder):
 
 
 def test_quiet_leaves_the_artifact_and_no_word(tdedge, net, folder):
-    done = tdedge("export", net, "-o", "out", "--to", "onnxruntime", "-q")
+    done = tdedge("export", net, "-o", "out", "--to", "onnxruntime", *PLAIN, "-q")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert (folder / "out" / "manifest.json").is_file()
 
@@ -67,7 +71,7 @@ def test_factory_that_prints_keeps_stdout_clean(tdedge, folder):
         "print('imported')\n" + path.read_text().replace("    torch.", "    print('made')\n    torch.", 1)
     )
     for index, extra in enumerate([(), ("--format", "tucker", "--energy", "0.8")]):
-        done = tdedge("export", source, "-o", f"out{index}", "--to", "onnxruntime", "--json", *extra)
+        done = tdedge("export", source, "-o", f"out{index}", "--to", "onnxruntime", *PLAIN, "--json", *extra)
         assert done.code == 0, done.err
         assert done.document["manifest"]["source_kind"] == "factory"
         assert "made" in done.err

@@ -5,7 +5,7 @@ from support.networks import save_classifier
 @pytest.fixture
 def artifact(tdedge, folder):
     save_classifier(folder / "net.onnx")
-    assert tdedge("export", "net.onnx", "-o", "out").code == 0
+    assert tdedge("export", "net.onnx", "--effort", "none", "-o", "out").code == 0
     return folder / "out"
 
 
@@ -24,7 +24,9 @@ def test_document(tdedge, artifact):
 
 
 def test_float16_file_needs_to_be_called_one(tdedge, artifact):
-    assert tdedge("export", "net.onnx", "-o", "half", "--to", "openvino:float16").code == 0
+    assert (
+        tdedge("export", "net.onnx", "--effort", "none", "-o", "half", "--to", "openvino:float16").code == 0
+    )
     arguments = ("verify", "net.onnx", "half/model-float16.xml")
     assert tdedge(*arguments).code == 1
     done = tdedge(*arguments, "--precision", "float16", "--json")

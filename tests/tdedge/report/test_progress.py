@@ -63,6 +63,17 @@ def test_log_has_one_line_per_stage():
     assert lines == ["Inner: 1 steps in T", "Inner: 2 steps in T", "Outer: 2 steps in T"]
 
 
+def test_log_of_a_long_stage_says_how_much_time_is_left():
+    log, stream = console(False)
+    seconds = iter([0.0, 10.0, 20.0, 30.0, 40.0, 40.0])
+    progress = LineProgress(log, clock=lambda: next(seconds))
+    list(track([(str(i), i) for i in range(4)], progress, "Time forms", 4))
+    assert stream.getvalue().splitlines() == [
+        "Time forms: 2 of 4, about 20 s left",
+        "Time forms: 4 steps in 40.0 s",
+    ]
+
+
 def test_bar_shows_names_as_they_are_and_goes_away():
     terminal, stream = console(True)
     with BarProgress(terminal) as progress:

@@ -20,13 +20,16 @@ from tdedge.compose import NotExactError, compose
 from tdedge.factor import Factor, Shape
 from tdedge_exporters.planner.blocking import axes_of, packed_macs
 from tdedge_exporters.planner.emitter import Emitter
-from tdedge_exporters.planner.forms import conv, frames, matmul, packed, steps, views
+from tdedge_exporters.planner.forms import conv, frames, matmul, packed, segments, steps, views
 from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Label, Layout, layouts_of
 from tdedge_exporters.planner.offer import Offer, can_pad, keeps_zero, padded, with_channels
 from tdedge_exporters.planner.units import Network, Unit
 
 #: Forms of a single factor, in the order in which equals are preferred.
-FORMS = (conv, views, frames, matmul)
+FORMS = (conv, views, frames, matmul, segments)
+
+#: Kinds of units that a candidate may cover together.
+RUN = ("factor", "map", "pool")
 
 EmitAll = Callable[[Emitter, Sequence[ir.Value]], Sequence[ir.Value]]
 
@@ -153,7 +156,7 @@ def _map(unit: Unit, label: Label) -> Candidate:
 
 
 def _factors(net: Network, unit: Unit, scope: Scope) -> Iterator[Candidate]:
-    run = net.runs_from(unit, ("factor", "map", "pool"))
+    run = net.runs_from(unit, RUN)
     yield plain(unit)
     chain: list[Unit] = []
     whole: Factor | None = None
@@ -165,7 +168,10 @@ def _factors(net: Network, unit: Unit, scope: Scope) -> Iterator[Candidate]:
             break
         chain.append(part)
         yield from _forms(net, tuple(chain), whole, scope)
-        yield from _packed(tuple(chain), whole, run[len(chain) :], scope)
+        yield from _packed((), tuple(chain), whole, run[len(chain) :], scope)
+    after = net.following(unit)
+    if packed.can_precede(unit) and after is not None and after.kind == "factor":
+        yield from _packed((unit,), (after,), after.factor, net.runs_from(after, RUN)[1:], scope)
 
 
 def _composed(
@@ -246,16 +252,19 @@ def _to_lanes(channels: int, scope: Scope) -> int:
 
 
 def _packed(
-    units: tuple[Unit, ...], factor: Factor, follow: Sequence[Unit], scope: Scope
+    before: tuple[Unit, ...],
+    units: tuple[Unit, ...],
+    factor: Factor,
+    follow: Sequence[Unit],
+    scope: Scope,
 ) -> Iterator[Candidate]:
     shape = units[0].input_shape
     variant = packed.dense(factor) if factor.groups > 1 and factor.in_channels <= scope.lanes else factor
     reads = [NATIVE] + [FRAMES] * (factor.spatial_rank == 3 and Layout.FRAMES in scope.layouts)
-    gives = FRAMES if factor.spatial_rank == 3 else NATIVE
     for packing in packed.packings(variant, shape, scope.lanes)[: scope.packings]:
         for tail in _tails(follow, packing.blocks):
             for label in reads:
-                yield _packed_candidate(units, variant, tail, packing.blocks, label, gives)
+                yield _packed_candidate(before, units, variant, tail, packing.blocks, label)
 
 
 def _tails(follow: Sequence[Unit], blocks: Shape) -> Iterator[tuple[Unit, ...]]:
@@ -267,19 +276,27 @@ def _tails(follow: Sequence[Unit], blocks: Shape) -> Iterator[tuple[Unit, ...]]:
 
 
 def _packed_candidate(
-    units: tuple[Unit, ...], factor: Factor, tail: tuple[Unit, ...], blocks: Shape, reads: Label, gives: Label
+    before: tuple[Unit, ...],
+    units: tuple[Unit, ...],
+    factor: Factor,
+    tail: tuple[Unit, ...],
+    blocks: Shape,
+    reads: Label,
 ) -> Candidate:
     def emit(e: Emitter, x: Sequence[ir.Value]) -> list[ir.Value]:
-        return [packed.emit(e, x[0], tail, factor, blocks, reads.layout)]
+        return [packed.emit(e, x[0], factor, blocks, reads.layout, before=before, units=tail)]
 
     axes = axes_of(factor, units[0].input_shape, blocks)
-    inside = [
-        unit.factor.macs(unit.input_shape) * math.prod(blocks) for unit in tail if unit.kind == "factor"
+    inside = [unit.factor.macs(unit.input_shape) for unit in (*before, *tail) if unit.kind == "factor"]
+    macs = packed_macs(factor, axes) + sum(inside) * math.prod(blocks)
+    detail = [
+        [_unit_detail(unit) for unit in before],
+        factor_detail(factor),
+        [_unit_detail(unit) for unit in tail],
     ]
-    detail = [factor_detail(factor), *(_unit_detail(unit) for unit in tail)]
     form = f"packed.{'x'.join(map(str, blocks))}"
-    macs = packed_macs(factor, axes) + sum(inside)
-    return Candidate((*units, *tail), form, reads, gives, emit, macs, detail)
+    gives = FRAMES if factor.spatial_rank == 3 else NATIVE
+    return Candidate((*before, *units, *tail), form, reads, gives, emit, macs, detail)
 
 
 def factor_detail(factor: Factor) -> list[Any]:

@@ -3,7 +3,8 @@
 The convolution between blocks of :mod:`tdedge_exporters.planner.blocking`, and behind it, inside the packed
 layout, everything that treats positions alike::
 
-    pointwise factor        I (x) W: block-diagonal, one block per phase
+    pointwise factor        I (x) W: block-diagonal, one block per phase; also before the convolution, where
+                            it has no bias, so that padding stays zero
     element-wise            as it is; constants per channel are repeated per phase
     pool, kernel and stride multiples of the block, no pads: over blocks, then over the phases
 
@@ -27,6 +28,7 @@ from tdedge_exporters.planner.blocking import BlockedAxis, axes_of, packed_kerne
 from tdedge_exporters.planner.emitter import Emitter, shape_of
 from tdedge_exporters.planner.forms.steps import Pool, emit_map, pool_of
 from tdedge_exporters.planner.layouts import Layout
+from tdedge_exporters.planner.offer import keeps_zero
 from tdedge_exporters.planner.units import Unit
 
 #: Blocks tried per axis, and packed channels at most, in lanes.
@@ -94,29 +96,43 @@ class Packed:
 
 
 def emit(
-    e: Emitter, x: ir.Value, units: Sequence[Unit], factor: Factor, blocks: Shape, reads: Layout
+    e: Emitter,
+    x: ir.Value,
+    factor: Factor,
+    blocks: Shape,
+    reads: Layout,
+    *,
+    before: Sequence[Unit] = (),
+    units: Sequence[Unit] = (),
 ) -> ir.Value:
-    """The nodes of a packed run: ``factor``, then the units after the first.
+    """The nodes of a packed run: the units before, ``factor``, the units after.
 
     Args:
         e: where the nodes go.
         x: the input, native or frames.
-        units: the units that follow the factor: pointwise factors, maps, and a pool at the end.
         factor: ungrouped.
         blocks: B per axis.
         reads: layout of ``x``; the output is in frames for three axes, native otherwise.
+        before: pointwise factors that :func:`can_precede`.
+        units: the units that follow the factor: pointwise factors, maps, and a pool at the end.
     """
     shape = shape_of(x)
     if reads is Layout.FRAMES:
         shape = (1, shape[1], shape[0], *shape[2:])
-    axes = axes_of(factor, shape, blocks)
-    wide = _gather(e, _pack(e, x, axes, reads), axes)
+    inner = (shape[0], factor.in_channels, *shape[2:])
+    axes = axes_of(factor, inner, blocks)
+    narrow = _pack(e, x, axes, reads)
+    for unit in before:
+        narrow = _blockwise(
+            e, narrow, unit.factor, prod(axis.input_block for axis in axes if not axis.gathered)
+        )
+    wide = _gather(e, narrow, axes)
     kernel = packed_kernel(factor.kernel, axes)
     kernel = kernel if kernel.ndim == 4 else kernel[:, :, None]
     phases = prod(blocks)
     bias = None if factor.bias is None else np.tile(factor.bias, phases)
     y = e.activation(e.conv(wide, kernel, bias), factor.activation)
-    packed = Packed(y, axes, factor.output_shape(shape)[2:], factor.out_channels)
+    packed = Packed(y, axes, factor.output_shape(inner)[2:], factor.out_channels)
     for unit in units:
         if unit.kind == "pool":
             return _pool(e, packed, pool_of(unit.nodes[0]))
@@ -129,6 +145,11 @@ def can_follow(unit: Unit) -> bool:
     if unit.kind == "factor":
         return unit.factor.is_pointwise and unit.factor.groups == 1 and unit.factor.spatial_rank > 0
     return unit.kind == "map" and len(unit.inputs) == 1
+
+
+def can_precede(unit: Unit) -> bool:
+    """True for pointwise factors that keep zeros: the input is padded before them."""
+    return can_follow(unit) and unit.kind == "factor" and unit.factor.bias is None and keeps_zero(unit.factor)
 
 
 def can_pool(unit: Unit, blocks: Shape) -> bool:
@@ -207,11 +228,15 @@ def _gather(e: Emitter, x: ir.Value, axes: Sequence[BlockedAxis]) -> ir.Value:
 def _step(e: Emitter, x: Packed, unit: Unit) -> Packed:
     if unit.kind == "map":
         return Packed(emit_map(e, unit, [x.value], repeat=x.phases), x.axes, x.outputs, x.channels)
-    factor = unit.factor
-    kernel = np.kron(np.eye(x.phases), factor.kernel.reshape(factor.out_channels, -1))[:, :, None, None]
-    bias = None if factor.bias is None else np.tile(factor.bias, x.phases)
-    y = e.activation(e.conv(x.value, kernel, bias), factor.activation)
-    return Packed(y, x.axes, x.outputs, factor.out_channels)
+    y = _blockwise(e, x.value, unit.factor, x.phases)
+    return Packed(y, x.axes, x.outputs, unit.factor.out_channels)
+
+
+def _blockwise(e: Emitter, x: ir.Value, factor: Factor, phases: int) -> ir.Value:
+    """A pointwise factor on every phase."""
+    kernel = np.kron(np.eye(phases), factor.kernel.reshape(factor.out_channels, -1))[:, :, None, None]
+    bias = None if factor.bias is None else np.tile(factor.bias, phases)
+    return e.activation(e.conv(x, kernel, bias), factor.activation)
 
 
 def _pool(e: Emitter, x: Packed, pool: Pool | None) -> ir.Value:

@@ -83,8 +83,8 @@ class Emitter:
         """The initializer that holds what a constant of another graph holds, under its name."""
         name = str(value.name)
         if name not in self.constants:
-            assert value.const_value is not None, f"{name} is no constant"
-            held = value.const_value
+            held = ir.convenience.get_const_tensor(value)
+            assert held is not None, f"{name} is no constant"
             self.constants[name] = ir.Value(
                 name=name,
                 type=ir.TensorType(held.dtype),

@@ -151,7 +151,7 @@ def network(model: ir.Model) -> Network:
     refusals: list[tuple[str, str]] = []
     taken: set[int] = set()
     for node in model.graph:
-        if id(node) in taken:
+        if id(node) in taken or _is_constant(node):
             continue
         unit = _unit(len(units), node, refusals)
         taken.update(id(each) for each in unit.nodes)
@@ -165,7 +165,7 @@ def _unit(index: int, node: ir.Node, refusals: list[tuple[str, str]]) -> Unit:
         part = read(node)
     except NotExactError as reason:
         refusals.append((g.node_name(node), reason.message))
-    if part is not None and len(static_shape(part.input)) > 0 and part.input.const_value is None:
+    if part is not None and len(static_shape(part.input)) > 0 and g.constant(part.input) is None:
         part = _activated(part)
         return Unit(index, "factor", part.nodes, (part.input,), (part.output,), part)
     inputs = tuple(value for value in node.inputs if value is not None and g.constant(value) is None)
@@ -176,6 +176,11 @@ def _unit(index: int, node: ir.Node, refusals: list[tuple[str, str]]) -> Unit:
         elif node.op_type in POOLS and len(node.outputs) == 1 and static_shape(node.outputs[0]):
             kind = "pool"
     return Unit(index, kind, (node,), inputs if kind != "opaque" else tuple(_read(node)), tuple(node.outputs))
+
+
+def _is_constant(node: ir.Node) -> bool:
+    """True for a ``Constant`` node: who reads it finds its tensor."""
+    return node.op_type == "Constant" and g.constant(node.outputs[0]) is not None
 
 
 def _activated(part: FactorNode) -> FactorNode:

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import onnx_ir as ir
 import pytest
+from support.counted import Counted
 from support.graphs import Net, assert_close, ops, run
 
 from tdedge.errors import UnsupportedError, UsageError
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner import plan as plans
-from tdedge_exporters.planner.costs import Cost, CostTable, Place
+from tdedge_exporters.planner.costs import CostTable, Place
 from tdedge_exporters.planner.explain import diff, explain
 from tdedge_exporters.planner.planner import plan_target
 from tdedge_exporters.planner.units import network
@@ -33,32 +34,10 @@ def video(seed: int = 0, name: str = "n_y") -> ir.Model:
     return model
 
 
-def counting(conv3d: float = 10.0, transpose: float = 0.01, planned: float | None = None):
-    """A measure that adds up costs of nodes; ``planned`` is what the whole planned network takes."""
-
-    def measure(files, target, options):
-        costs = {label: Cost(_ms(ir.load(path), conv3d, transpose)) for label, path in files.items()}
-        if planned is not None and "planned" in costs:
-            costs["planned"] = Cost(planned)
-        return costs
-
-    return measure
-
-
-def _ms(model: ir.Model, conv3d: float, transpose: float) -> float:
-    total = 0.0
-    for node in model.graph:
-        if node.op_type == "Conv":
-            total += conv3d if len(node.inputs[0].shape) == 5 else 1.0
-        else:
-            total += transpose if node.op_type == "Transpose" else 0.01
-    return total
-
-
 def made(measure=None, model: ir.Model | None = None):
     """(network, what the planner made of it, its plan)."""
     model = model or video()
-    planned = plan_target(model, ORT, CostTable(), effort="low", measure=measure or counting())
+    planned = plan_target(model, ORT, CostTable(), effort="low", measure=measure or Counted())
     return model, planned, plans.of(planned, ORT, PLACE, "low")
 
 
@@ -153,7 +132,7 @@ def test_replay_on_another_network_is_refused(faster):
 
 
 def test_plan_that_lost_the_check_says_so_and_replays_as_it_came():
-    model, planned, plan = made(counting(planned=1e3))
+    model, planned, plan = made(Counted(planned=1e3))
     assert planned.model is model
     assert (plan.kept, plan.not_plain, plan.conversions) == ("plain", 0, ())
     assert plan.why.startswith("the planned network is not faster: 1000.00 ms, plain ")
@@ -169,7 +148,7 @@ def test_form_that_is_cheaper_alone_loses_by_its_conversions():
     net = Net(1, 4, 6, 12, 12)
     net.conv("x", 4, 4, 3, 3, 3, name="a")
     net.add("Sin", "a", name="y")
-    _, _, plan = made(counting(conv3d=3.5, transpose=500.0), net.model())
+    _, _, plan = made(Counted(conv3d=3.5, transpose=500.0), net.model())
     assert (plan.kept, plan.check, plan.why) == ("plain", None, "no other form of any part was faster")
     alone = [row for row in plan.pieces[0].rejected if row.reads == row.gives == "frames"]
     assert alone
@@ -196,7 +175,7 @@ def test_explained_row_by_row(faster):
 def test_difference_between_two_plans(faster):
     plan = faster[2]
     assert diff(plan, plan) == []
-    lost = made(counting(planned=1e3))[2].model_copy(update={"threads": 2})
+    lost = made(Counted(planned=1e3))[2].model_copy(update={"threads": 2})
     lines = diff(plan, lost)
     assert lines[:2] == ["threads: 1 -> 2", "kept: planned -> plain"]
     assert any(line.startswith("- n_a") for line in lines)

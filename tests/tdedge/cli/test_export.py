@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from support.networks import save_classifier, save_factory
 
-
 #: Nothing is measured to choose forms.
 PLAIN = ("--effort", "none")
 

@@ -10,13 +10,16 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks import formats, tflite, thetis
 from benchmarks.outcome import Outcome
+from benchmarks.realisation.benchmark import run as run_realisation
+from benchmarks.realisation.cases import Selection
 from tdedge.errors import TdedgeError
 from tdedge.report import numbers
 from tdedge.report.comparison import Comparison
@@ -25,8 +28,8 @@ from tdedge_runtimes.errors import RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
 
 COMPARISONS = {"thetis": thetis.run, "formats": formats.run}
-#: Those that run only when named: their peers' environments take gigabytes.
-NAMED = {"tflite": tflite.run}
+#: Those that run only when named: they take gigabytes of peers' environments, or hours.
+NAMED: dict[str, Callable[..., Outcome]] = {"tflite": tflite.run, "realisation": run_realisation}
 
 _ABOUT = (
     "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the "
@@ -66,10 +69,13 @@ def markdown(results: Sequence[tuple[str, Comparison]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def outcome(name: str, options: MeasureOptions, progress: LineProgress, *, quick: bool) -> Outcome:
-    """Run one benchmark."""
+def outcome(
+    name: str, options: MeasureOptions, progress: LineProgress, *, quick: bool, selection: Selection
+) -> Outcome:
+    """Run one benchmark; ``selection`` is for those that have rows to choose from."""
     if name in NAMED:
-        return NAMED[name](options, progress, quick=quick)
+        run = partial(NAMED[name], selection=selection) if name == "realisation" else NAMED[name]
+        return run(options, progress, quick=quick)
     results = COMPARISONS[name](options, progress, quick=quick)
     document = {"schema_version": 1, "results": [{"network": n, **c.to_json()} for n, c in results]}
     return Outcome(results[0][1].result["environment"], _ABOUT, markdown(results), document)
@@ -99,6 +105,10 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="fewer formats, shorter runs")
     parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.add_argument_group("rows of realisation", "comma-separated; by default all")
+    for option in ("--networks", "--formats", "--runtimes", "--ranks"):
+        chosen.add_argument(option, default="")
+    chosen.add_argument("--fresh", action="store_true", help="measure rows that are done again")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(COMPARISONS) - set(NAMED)
@@ -111,7 +121,9 @@ def main() -> int:
     failures: list[str] = []
     for name in arguments.names or COMPARISONS:
         try:
-            result = outcome(name, options, progress, quick=arguments.quick)
+            rows = (arguments.networks, arguments.formats, arguments.runtimes, arguments.ranks)
+            selection = Selection.parse(*rows, fresh=arguments.fresh)
+            result = outcome(name, options, progress, quick=arguments.quick, selection=selection)
         except (TdedgeError, RuntimesError) as error:
             sys.stderr.write(f"{name}: {error.message}\n")
             return error.exit_code
@@ -119,6 +131,8 @@ def main() -> int:
         text = heading(name, arguments.threads, result) + result.tables
         (arguments.output / f"{stem}.md").write_text(text, encoding="utf-8")
         (arguments.output / f"{stem}.json").write_text(json.dumps(result.document) + "\n", encoding="utf-8")
+        for suffix, plot in result.plots.items():
+            (arguments.output / f"{stem}{suffix}.svg").write_text(plot, encoding="utf-8")
         sys.stdout.write(f"\n## {name}\n\n{result.tables}")
         failures += [f"{name}: {line}" for line in result.failures]
     sys.stdout.writelines(f"{line}\n" for line in failures)

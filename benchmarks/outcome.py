@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,6 +17,7 @@ class Outcome:
         tables: the result as Markdown.
         document: the same with every sample, as JSON values.
         failures: the gates that failed, one line each; empty where all passed or there are none.
+        plots: SVG text by what is added to the name of the result.
     """
 
     environment: Mapping[str, Any]
@@ -24,3 +25,4 @@ class Outcome:
     tables: str
     document: Mapping[str, Any]
     failures: tuple[str, ...] = ()
+    plots: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""How much of what the arithmetic promises each runtime keeps: published networks, every format and rank."""

@@ -1,0 +1,210 @@
+"""The whole benchmark: every chosen row, those that are done left out, then tables, gates and the plot."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.model_zoo.catalogue import ZOO
+from benchmarks.outcome import Outcome
+from benchmarks.peers.environment import cache_folder
+from benchmarks.realisation import networks
+from benchmarks.realisation.cases import Case, Selection
+from benchmarks.realisation.conv3d import write_thetis
+from benchmarks.realisation.exporting import Exported, export_network
+from benchmarks.realisation.gates import FAIL, gates
+from benchmarks.realisation.machine import available_memory_bytes, sgemm_gflops
+from benchmarks.realisation.measuring import own_memory_bytes, parity, row_options, time_files
+from benchmarks.realisation.planning import Files, prepare_target
+from benchmarks.realisation.plot import realisations
+from benchmarks.realisation.rows import ALIGNED, CONV3D, PLAIN, PLAIN_DENSE, PLANNED, PLANNED_DENSE, Row
+from benchmarks.realisation.store import Store, key_of
+from benchmarks.realisation.tables import markdown
+from tdedge import __version__
+from tdedge.errors import TdedgeError, UsageError
+from tdedge.progress import Progress, track
+from tdedge_exporters.planner.costs import CostTable, open_table
+from tdedge_runtimes.environment import describe_environment
+from tdedge_runtimes.errors import RuntimesError
+from tdedge_runtimes.measure import MeasureOptions
+
+#: ``CONV_3D`` holds every window of the clip at once: ten gigabytes for THETIS.
+_CONV3D_BYTES = 14 * 2**30
+
+_ABOUT = (
+    "All files of a row are timed in one interleaved run. `plain` is torch.onnx and onnxsim, for LiteRT our "
+    "lowering of the unplanned network; `planned` is the whole pipeline at normal effort; `best dense` is "
+    "the faster of plain and planned dense network. `speed-up` is planned over plain dense. What a network "
+    "`realises` is its speed-up over its MAC ratio: against the plain dense export, and, for the planned "
+    "one, against the best dense network. `sgemm peak` is the planned network's share of what a matrix "
+    "product reaches on as many threads. `first layer` is its share of the time, plain and planned, by the "
+    "times that the plan was made from. `planning` is the time it took and the small models that were timed "
+    "for it; what earlier rows had timed is not timed again."
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all rows of one run share."""
+
+    folder: Path
+    options: MeasureOptions
+    table: CostTable
+    sgemm_gflops: float
+    progress: Progress
+
+    @property
+    def threads(self) -> int:
+        return self.options.threads
+
+
+def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: Selection) -> Outcome:
+    """Measure what is chosen and not measured yet.
+
+    Raises:
+        UsageError: the selection is empty.
+    """
+    environment = describe_environment()
+    threads = options.threads
+    folder = cache_folder() / "realisation"
+    machine = key_of(environment, __version__)
+    key = f"{machine}-quick" if quick else machine  # rows of shorter runs are no substitute
+    store = Store(folder / "rows.jsonl")
+    cases = selection.cases(quick=quick)
+    wanted = [Row(case, runtime, threads, key) for case in cases for runtime in selection.targets()]
+    if not wanted:
+        raise UsageError("the options leave no row; widen --networks, --formats, --runtimes or --ranks")
+    if selection.fresh:
+        for network in {case.network for case in cases}:
+            shutil.rmtree(folder / machine / network, ignore_errors=True)
+    missing = [row for row in wanted if selection.fresh or store.get(row) is None]
+    with open_table(folder / "costs.sqlite") as table:
+        shared = _Run(
+            folder / machine, row_options(threads, quick=quick), table, sgemm_gflops(threads), progress
+        )
+        by_case = {case: [row for row in missing if row.case == case] for case in cases}
+        items = [(case.name, (case, rows)) for case, rows in by_case.items() if rows]
+        for case, rows in track(items, progress, "Measure", len(items)):
+            for row in _measured(case, rows, shared):
+                store.add(row)
+                state = row.error or f"{row.realisation:.2f} of {row.mac_ratio:.2f}x realised"
+                sys.stderr.write(f"{row.name}, {threads} threads: {state}\n")
+    done = [found for row in wanted for found in store.rows(key, threads) if found.identity == row.identity]
+    checked = gates(done, threads)
+    return Outcome(
+        environment=environment,
+        about=_ABOUT,
+        tables=markdown(done, checked),
+        document={
+            "schema_version": 1,
+            "environment": environment,
+            "rows": [{**row.to_json(), "derived": row.derived()} for row in done],
+            "gates": [asdict(gate) for gate in checked],
+        },
+        failures=tuple(gate.line() for gate in checked if gate.state == FAIL),
+        plots={"": realisations(done)},
+    )
+
+
+def _measured(case: Case, rows: list[Row], shared: _Run) -> Iterator[Row]:
+    """The rows of one case; its files are removed when the last is done."""
+    with _scratch(shared.folder) as scratch:
+        exports = _Exports(case, scratch, shared)
+        for row in rows:
+            try:
+                yield _row(row, exports, shared)
+            except (TdedgeError, RuntimesError) as error:
+                yield replace(row, error=error.message)
+            except Exception as error:  # one network must not end a run of hours
+                yield replace(
+                    row, error=f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                )
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        yield Path(scratch)
+
+
+class _Exports:
+    """The graphs that the rows of one case need, each made when first asked for."""
+
+    def __init__(self, case: Case, scratch: Path, shared: _Run) -> None:
+        self.case = case
+        self._scratch = scratch
+        self._shared = shared
+
+    @property
+    def conv3d(self) -> Path:
+        """The dense network with ``CONV_3D`` operators."""
+        path = self._scratch / "conv3d.tflite"
+        return path if path.exists() else write_thetis(path)
+
+    def dense(self) -> Exported:
+        """The dense network, kept for all cases and runs."""
+        name = self.case.network
+        return self._export(self._shared.folder / name, lambda: networks.dense(name))
+
+    def decomposed(self, case: Case) -> Exported:
+        """The network of a case."""
+        folder = self._scratch / case.rank.replace("/", "-")
+        return self._export(folder, lambda: networks.decomposed(case))
+
+    def files(self, exported: Exported, runtime: str) -> Files:
+        """Plain and planned file for a runtime."""
+        shared = self._shared
+        return prepare_target(exported, runtime, shared.threads, shared.table, shared.progress)
+
+    def _export(self, folder: Path, make: Callable[[], Any]) -> Exported:
+        shape = ZOO[self.case.network].shape
+        return Exported.load(folder) or export_network(make(), shape, folder)
+
+
+def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
+    dense, decomposed = exports.dense(), exports.decomposed(row.case)
+    dense_files, own = exports.files(dense, row.runtime), exports.files(decomposed, row.runtime)
+    difference = parity(row.runtime, own.plain, own.planned)
+    files = {
+        PLAIN_DENSE: dense_files.plain,
+        PLANNED_DENSE: dense_files.planned,
+        PLAIN: own.plain,
+        PLANNED: own.planned,
+        **_beside(row, exports),
+    }
+    timed = time_files(files, row.runtime, shared.options)
+    return replace(
+        row,
+        dense_macs=dense.macs,
+        macs=decomposed.macs,
+        own_memory_bytes=own_memory_bytes(own.planned, row.runtime, shared.options),
+        first_layer_ms=own.first_layer_ms,
+        forms=own.forms,
+        planning_s=own.planning_s,
+        trials=own.trials,
+        parity=difference,
+        sgemm_gflops=shared.sgemm_gflops,
+        samples_ms=timed.samples_ms,
+        streams_gbs=timed.streams_gbs,
+        mode=timed.mode,
+        foreign_cpu=timed.foreign_cpu,
+        quiet=timed.quiet,
+    )
+
+
+def _beside(row: Row, exports: _Exports) -> Mapping[str, Path]:
+    """Files that a gate compares the planned one with, in the same run."""
+    if row.case.network == "thetis" and row.runtime == "tflite":
+        free = available_memory_bytes()
+        return {CONV3D: exports.conv3d} if free is not None and free >= _CONV3D_BYTES else {}
+    if row.case.aligned is not None:
+        aligned = exports.decomposed(row.case.aligned)
+        return {ALIGNED: exports.files(aligned, row.runtime).planned}
+    return {}

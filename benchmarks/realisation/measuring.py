@@ -1,0 +1,117 @@
+"""Measure one row: all files interleaved in one process, the planned one's memory in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.realisation.machine import mode_of, stream_scaling
+from tdedge.errors import GateError
+from tdedge_runtimes.client import measure_models, run_job
+from tdedge_runtimes.measure import MeasureOptions
+from tdedge_runtimes.memory import baseline_suffix, own_memory
+from tdedge_runtimes.session import open_session, random_inputs
+
+#: Largest difference between the plain and the planned file, relative to the scale of the outputs.
+TOLERANCE = 1e-4
+#: A run that other processes disturbed is made again so often; the quietest counts.
+_AGAIN = 2
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One interleaved run; attributes as those of :class:`benchmarks.realisation.rows.Row`."""
+
+    samples_ms: dict[str, list[list[float]]]
+    foreign_cpu: float | None
+    quiet: bool
+    streams_gbs: tuple[tuple[float, float], ...]
+    mode: str
+
+
+def row_options(threads: int, *, quick: bool) -> MeasureOptions:
+    """Few calls, because dense 3-D networks take a second each; at least ten of every file."""
+    blocks, seconds = (6, 3.0) if quick else (10, 8.0)
+    return MeasureOptions(
+        threads=threads,
+        warmup_calls=2,
+        warmup_seconds=0.1,
+        per_block=1,
+        min_blocks=blocks,
+        max_blocks=200,
+        max_seconds=seconds,
+        resamples=200,
+    )
+
+
+def time_files(files: Mapping[str, Path], runtime: str, options: MeasureOptions) -> Timed:
+    """Latency of all files side by side.
+
+    Raises:
+        RuntimesError: a file cannot be measured.
+    """
+    best: Timed | None = None
+    for _ in range(1 + _AGAIN):
+        made = _time(files, runtime, options)
+        if best is None or (made.foreign_cpu or 0.0) < (best.foreign_cpu or 0.0):
+            best = made
+        if best.quiet:
+            break
+    assert best is not None
+    return best
+
+
+def _time(files: Mapping[str, Path], runtime: str, options: MeasureOptions) -> Timed:
+    probes = options.threads > 1
+    streams = [stream_scaling(options.threads)] if probes else []
+    specs = {label: {"path": str(path), "runtime": runtime} for label, path in files.items()}
+    result = measure_models(specs, options, memory=False, timeout_s=1800.0)
+    streams += [stream_scaling(options.threads)] if probes else []
+    samples = {label: model["latency"]["samples_ms"] for label, model in result["models"].items()}
+    return Timed(samples, result["foreign_cpu"]["value"], result["quiet"], tuple(streams), mode_of(streams))
+
+
+def own_memory_bytes(path: Path, runtime: str, options: MeasureOptions) -> float | None:
+    """Peak memory of a fresh process that runs the file, less that of a one-operator file.
+
+    Raises:
+        RuntimesError: the file cannot be run.
+    """
+    figures = _memory({"path": str(path), "runtime": runtime}, options)
+    baseline = _memory({"baseline": baseline_suffix(path.suffix), "runtime": runtime}, options)
+    value = own_memory(figures, baseline)["own_peak_rss_bytes"]["value"]
+    return None if value is None else float(value)
+
+
+def _memory(model: Mapping[str, str], options: MeasureOptions) -> dict[str, Any]:
+    figures: dict[str, Any] = run_job({"kind": "memory", "model": model, "options": options.to_json()})[
+        "model"
+    ]["memory"]
+    return figures
+
+
+def parity(runtime: str, plain: Path, planned: Path) -> float:
+    """Largest difference of the outputs on one random input, relative to their scale.
+
+    Raises:
+        GateError: it is beyond :data:`TOLERANCE`.
+        RuntimesError: a file cannot be run.
+    """
+    first, second = (_outputs(runtime, path) for path in (plain, planned))
+    worst = 0.0
+    for one, other in zip(first, second, strict=True):
+        scale = float(np.abs(one).max()) or 1.0
+        worst = max(worst, float(np.abs(one - other.reshape(one.shape)).max()) / scale)
+    if not worst <= TOLERANCE:
+        raise GateError(f"{runtime}: planned and plain differ by {worst:.1e} of the scale of the outputs")
+    return worst
+
+
+def _outputs(runtime: str, path: Path) -> Sequence[Any]:
+    with open_session(runtime, path, threads=1, precision="float32") as session:
+        inputs = random_inputs(session.inputs, seed=0)
+        return [np.asarray(value, np.float64) for value in session.run(inputs).values()]

@@ -1,0 +1,137 @@
+"""The two files of a network that one runtime is timed with: as it comes, and planned for that runtime."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from benchmarks.realisation.exporting import Exported
+from tdedge.progress import Progress
+from tdedge_exporters import lowering
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.costs import Cost, CostTable
+from tdedge_exporters.planner.planner import Planned, plan_target
+from tdedge_exporters.planner.pricing import local_measure
+from tdedge_runtimes.measure import MeasureOptions
+
+_ABOUT = "about.json"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one network for one runtime and number of threads.
+
+    Attributes:
+        plain: as peers deploy it; in TensorFlow Lite our lowering of the unplanned network.
+        planned: after planning at normal effort.
+        planning_s: seconds that planning took, timing of forms and the final check included.
+        trials: small models that were timed for it; those the cost table already knew are not among them.
+        forms: form -> how often it was chosen, plain ones left out.
+        first_layer_ms: the first layer in its plain and in its chosen form, as timed for the plan, with what
+            the chosen form takes in after it; None where there was no choice.
+    """
+
+    plain: Path
+    planned: Path
+    planning_s: float
+    trials: int
+    forms: dict[str, int]
+    first_layer_ms: tuple[float, float] | None
+
+    def about(self) -> dict[str, Any]:
+        """All but the files, as JSON values."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key not in ("plain", "planned")}
+
+
+def prepare_target(
+    exported: Exported, runtime: str, threads: int, table: CostTable, progress: Progress
+) -> Files:
+    """Lower, plan and lower again; what is there already is taken as it is.
+
+    Raises:
+        TdedgeError: the target cannot express the network.
+        RuntimesError: a form cannot be timed.
+    """
+    folder = exported.folder / f"{runtime}-t{threads}"
+    target = Target(runtime)
+    if (known := _load(folder)) is not None:
+        return known
+    (folder / "planned").mkdir(parents=True, exist_ok=True)
+    plain = exported.plain
+    if runtime == "tflite":
+        (folder / "plain").mkdir(exist_ok=True)
+        plain = lowering.lower(ir.load(exported.rewritten), folder / "plain", target).entry
+    timed = 0
+
+    def measure(files: Mapping[str, Path], place: Target, options: MeasureOptions) -> Mapping[str, Cost]:
+        nonlocal timed
+        timed += len(files)
+        return local_measure(files, place, options)
+
+    start = time.monotonic()
+    planned = plan_target(
+        ir.load(exported.rewritten), target, table, threads=threads, measure=measure, progress=progress
+    )
+    seconds = time.monotonic() - start
+    entry = lowering.lower(planned.model, folder / "planned", target).entry
+    is_used = _is_used(planned)
+    files = Files(
+        plain,
+        entry,
+        seconds,
+        timed - len(planned.checked_ms),
+        forms_of(planned) if is_used else {},
+        first_layer_ms(planned, is_used=is_used),
+    )
+    paths = {"plain": str(plain.resolve()), "planned": str(entry.resolve())}
+    (folder / _ABOUT).write_text(json.dumps({**paths, **files.about()}) + "\n", encoding="utf-8")
+    return files
+
+
+def _load(folder: Path) -> Files | None:
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    first = about.pop("first_layer_ms")
+    plain, planned = Path(about.pop("plain")), Path(about.pop("planned"))
+    return Files(plain, planned, first_layer_ms=None if first is None else tuple(first), **about)
+
+
+def _is_used(planned: Planned) -> bool:
+    """Whether the planned network passed its own check."""
+    checked = planned.checked_ms
+    return bool(checked) and checked["planned"].median_ms < checked["plain"].median_ms
+
+
+def forms_of(planned: Planned) -> dict[str, int]:
+    """Form -> how often it was chosen; ``composed`` are factors that became one."""
+    found: Counter[str] = Counter()
+    for candidate in planned.choice.chosen:
+        name = candidate.form.partition(".")[0]
+        factors = sum(unit.kind == "factor" for unit in candidate.units)
+        if not candidate.is_plain and name not in ("map", "frames.pool"):
+            found["composed" if factors > 1 and name != "packed" else name] += 1
+    return dict(found)
+
+
+def first_layer_ms(planned: Planned, *, is_used: bool) -> tuple[float, float] | None:
+    """Milliseconds of the part that reads the network's input, plain and as chosen."""
+    prices = {id(candidate): ms for candidate, ms in planned.options}
+    first = next((c for c in planned.choice.chosen if any(u.kind == "factor" for u in c.units)), None)
+    if first is None or id(first) not in prices:
+        return None
+    covered = {id(unit) for unit in first.units}
+    plain_ms = sum(
+        ms for c, ms in planned.options if c.is_plain and len(c.units) == 1 and id(c.units[0]) in covered
+    )
+    chosen_ms = prices[id(first)] if is_used else plain_ms
+    return (plain_ms, chosen_ms) if plain_ms > 0 else None

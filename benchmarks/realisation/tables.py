@@ -1,0 +1,132 @@
+"""The rows as Markdown: one table per runtime, with two threads one per runtime and mode of the machine."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from benchmarks.realisation.accounts import account_of
+from benchmarks.realisation.cases import RUNTIMES
+from benchmarks.realisation.gates import LEAST_BEST, Gate
+from benchmarks.realisation.rows import ALIGNED, CONV3D, LABELS, PLAIN, PLANNED, PLANNED_DENSE, Row
+from tdedge.report import numbers
+
+_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "LiteRT"}
+_MODES = ("", "near", "far", "mixed")
+_HEAD = (
+    "network", "format", "rank", "MACs", "plain dense", "best dense", "plain", "planned", "speed-up",
+    "95 % interval", "plain realises", "planned realises", "against best dense", "sgemm peak", "own memory",
+    "first layer", "forms", "planning", "parity",
+)  # fmt: skip
+_TEXT_COLUMNS = 3
+
+
+def markdown(rows: Sequence[Row], gates: Sequence[Gate]) -> str:
+    """All tables: the gates, the rows, what else was timed, and what failed."""
+    lines = ["| gate | required | measured | result |", "|---|---|---|---|"]
+    lines += [f"| {gate.name} | {gate.required} | {gate.measured or '-'} | {gate.state} |" for gate in gates]
+    done = [row for row in rows if not row.error]
+    for runtime in RUNTIMES:
+        for mode in _MODES:
+            mine = [row for row in done if row.runtime == runtime and row.mode == mode]
+            if mine:
+                lines += ["", f"## {_TITLES[runtime]}{_mode_text(mode)}", "", *_table(mine)]
+    lines += [*_beside(done), *_accounts(done), *_noisy(done), *_errors(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _mode_text(mode: str) -> str:
+    return {"": "", "mixed": ", cores near or far by turns"}.get(mode, f", cores {mode}")
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    yield _line(_HEAD)
+    yield "|---" * _TEXT_COLUMNS + "|---:" * (len(_HEAD) - _TEXT_COLUMNS) + "|"
+    for row in rows:
+        yield _line(_cells(row))
+    summary = {
+        "plain realises": [row.realisation_of_plain for row in rows],
+        "planned realises": [row.realisation for row in rows],
+        "against best dense": [row.realisation_best for row in rows],
+    }
+    cells = ["median", *[""] * (len(_HEAD) - 1)]
+    for name, values in summary.items():
+        known = [value for value in values if value is not None]
+        cells[_HEAD.index(name)] = f"**{statistics.median(known):.2f}**" if known else "-"
+    yield _line(cells)
+
+
+def _cells(row: Row) -> list[str]:
+    interval = row.interval(LABELS[0], PLANNED)
+    share = row.first_layer_share
+    best = row.best_dense
+    return [
+        row.case.network,
+        row.case.format,
+        row.case.rank,
+        numbers.ratio(row.mac_ratio),
+        numbers.milliseconds(row.median_ms(LABELS[0])),
+        numbers.milliseconds(row.median_ms(best)) + ("" if best == PLANNED_DENSE else " (plain)"),
+        numbers.milliseconds(row.median_ms(PLAIN)),
+        numbers.milliseconds(row.median_ms(PLANNED)),
+        numbers.ratio(row.speedup_plain),
+        f"{interval.low:.2f} to {interval.high:.2f}" if interval else "-",
+        _two(row.realisation_of_plain),
+        _two(row.realisation),
+        _two(row.realisation_best),
+        f"{row.peak_share:.0%}" if row.peak_share else "-",
+        numbers.mebibytes(row.own_memory_bytes),
+        f"{share[0]:.0%} to {share[1]:.0%}" if share else "-",
+        ", ".join(f"{count} {form}" for form, count in sorted(row.forms.items())) or "plain",
+        "-" if row.planning_s is None else f"{row.planning_s:.0f} s, {row.trials} timed",
+        numbers.error(row.parity),
+    ]
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _beside(rows: Sequence[Row]) -> Iterator[str]:
+    """Files that were timed beside the four of a row."""
+    texts = {
+        CONV3D: "the dense network with CONV_3D operators takes {other}, {over} of the planned one",
+        ALIGNED: "the next aligned ranks, planned, take {other}: unaligned ones take {under} of that",
+    }
+    found = []
+    for row in rows:
+        for label, text in texts.items():
+            if label in row.samples_ms:
+                filled = text.format(
+                    other=numbers.milliseconds(row.median_ms(label)),
+                    over=numbers.ratio(row.ratio(label, PLANNED)),
+                    under=numbers.ratio(row.ratio(PLANNED, label)),
+                )
+                found.append(f"- {row.name}: {filled}.")
+    if found:
+        yield from ("", "In the same runs:", "", *found)
+
+
+def _accounts(rows: Sequence[Row]) -> Iterator[str]:
+    low = [row for row in rows if (row.realisation_best or 0.0) < LEAST_BEST]
+    if low:
+        yield from ("", f"Rows that realise less than {LEAST_BEST:.2f} against the best dense network:", "")
+        for row in low:
+            account = account_of(row) or "no account yet"
+            yield f"- {row.name} ({_two(row.realisation_best)}): {account}."
+
+
+def _noisy(rows: Sequence[Row]) -> Iterator[str]:
+    noisy = [row.name for row in rows if not row.quiet]
+    if noisy:
+        yield from ("", f"Other processes used more than 6 % of the CPU during: {', '.join(noisy)}.")
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[str]:
+    broken = [row for row in rows if row.error]
+    if broken:
+        yield from ("", "Not measured:", "", *(f"- {row.name}: {row.error}" for row in broken))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -101,3 +101,67 @@ def test_missing_side_files(tdedge, net):
         done = tdedge("export", net, "-o", "out", name, "gone")
         assert done.code == 2
         assert "gone" in done.last
+
+
+@pytest.fixture
+def planned(tdedge, net, folder):
+    """What a planned export of a compressed network said; the artifact is in ``out``."""
+    return tdedge(
+        *("export", net, "-o", "out", "--to", "onnxruntime", "--format", "tucker", "--ranks", "4,4"),
+        *("--effort", "low", "--cost-table", "costs.sqlite", "--explain", "--json"),
+    )
+
+
+def test_planned_explained_and_repeated(tdedge, net, folder, planned):
+    assert planned.code == 0, planned.err
+    assert (folder / "costs.sqlite").is_file()
+    for text in ("Time forms", "Plan for onnxruntime", "considered", "measured", "why", "effort low"):
+        assert text in planned.err
+    (entry,) = planned.document["manifest"]["targets"]
+    plan = planned.document["plans"]["onnxruntime"]
+    assert (plan["effort"], plan["kept"]) == ("low", entry["plan"]["kept"])
+    again = tdedge(
+        *("export", net, "-o", "again", "--to", "onnxruntime", "--plan", "out/plan.json"),
+        *("--cost-table", "unused.sqlite", "--json"),
+    )
+    assert again.code == 0, again.err
+    assert not (folder / "unused.sqlite").exists()
+    assert "replayed" in again.err
+    assert again.document["plans"]["onnxruntime"] == {**plan, "replayed": True}
+    assert again.document["manifest"]["targets"][0]["files"] == entry["files"]
+    assert again.document["compression"]["totals"] == planned.document["compression"]["totals"]
+
+    for source in ("out", "out/plan.json"):
+        done = tdedge("inspect", source, "--explain", "--json")
+        assert done.code == 0, done.err
+        assert done.document["targets"] == {"onnxruntime": plan}
+        assert "Plan for onnxruntime" in done.err
+    done = tdedge("inspect", "out")
+    assert done.code == 2
+    assert "--explain shows its plans" in done.last
+
+
+def test_artifact_without_plans_says_how_to_make_them(tdedge, net):
+    tdedge("export", net, "-o", "out", "--to", "onnxruntime", *PLAIN)
+    done = tdedge("inspect", "out", "--explain")
+    assert (done.code, done.out) == (0, "")
+    assert "export with --effort" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--effort", "extreme"), "unknown effort 'extreme'; expected one of none, low, normal, max"),
+        (("--threads", "0"), "threads is 0; expected at least 1"),
+        (("--plan", "broken.json"), "targets.onnxruntime.kept: field required"),
+    ],
+)
+def test_wrong_planning(tdedge, net, folder, arguments, words):
+    broken = {"schema_version": 1, "rewrites": [], "targets": {"onnxruntime": {"target": "onnxruntime"}}}
+    plan = {"runtime_version": "1", "machine": "m", "threads": 1, "effort": "low", "why": ""}
+    broken["targets"]["onnxruntime"].update(plan)
+    (folder / "broken.json").write_text(json.dumps(broken))
+    done = tdedge("export", net, "-o", "out", *arguments)
+    assert done.code == 2
+    assert words in done.last
+    assert not (folder / "out").exists()

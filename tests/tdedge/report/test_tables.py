@@ -2,6 +2,7 @@ import io
 
 import pytest
 from rich.console import Console
+from support.counted import Counted
 from support.networks import save_classifier
 from support.results import comparison
 
@@ -9,6 +10,7 @@ from tdedge.plan import make_plan
 from tdedge.report import tables
 from tdedge_exporters.export import export
 from tdedge_exporters.inspection import inspect_network
+from tdedge_exporters.planner.plan import from_json
 from tdedge_exporters.prepare import Source
 
 
@@ -62,6 +64,51 @@ def test_parity_and_compression_error_are_two_tables(tmp_path):
     assert parity.endswith("passed")
     (error,) = [line for line in lines[middle:] if line.startswith("y ")]
     assert not error.endswith(("passed", "FAILED"))
+
+
+def test_plan_of_a_target_chain_by_chain(tmp_path):
+    piece = {
+        "units": ["conv1", "conv2"], "form": "packed.2x2", "reads": "native", "gives": "last",
+        "cost_ms": 1.5, "kind": "measured",
+        "rejected": [
+            {"units": [name], "form": "plain.factor", "reads": "native", "gives": "native", "plain": True,
+             "cost_ms": 2.0, "gap_ms": 2.5, "reason": "slower by 2.500 ms in place"}
+            for name in ("conv1", "conv2")
+        ],
+    }  # fmt: skip
+    alone = {
+        "units": ["flatten"],
+        "form": "plain.opaque",
+        "reads": "native",
+        "gives": "native",
+        "plain": True,
+    }
+    plan = from_json(
+        {
+            "target": "onnxruntime", "runtime_version": "1.2", "machine": "m", "threads": 2, "effort": "low",
+            "kept": "planned", "why": "the planned network is faster: 2.00 ms, plain 5.00 ms",
+            "pieces": [piece, alone],
+        }
+    )  # fmt: skip
+    lines = shown(tables.target_plan(plan))
+    assert lines[0] == "Plan for onnxruntime 1.2, 2 threads, effort low: planned kept"
+    (row,) = [line for line in lines if line.startswith("conv1 ... conv2")]
+    assert row.startswith(
+        "conv1 ... conv2 3 3 4.00 ms 1.50 ms conv1 + conv2: packed.2x2 (native to last) next"
+    )
+    assert not any("flatten" in line for line in lines)
+    assert lines[-1] == plan.why
+
+
+def test_plans_side_by_side(tmp_path):
+    source = save_classifier(tmp_path / "net.onnx")
+    given = {"to": "onnxruntime,tflite", "effort": "low", "cost_table": tmp_path / "c"}
+    manifest = export(source, tmp_path / "a", **given, measure=Counted(planned=1e3)).manifest
+    lines = shown(tables.plans(manifest))
+    for entry in manifest.targets:
+        (row,) = [line for line in lines if line.startswith(entry.target)]
+        assert row.startswith(f"{entry.target} 0 of {entry.plan.pieces} parts")
+        assert row.endswith("plain")
 
 
 def test_reports_share_one_table():

@@ -99,8 +99,10 @@ class BlockedAxis:
         return chosen
 
 
-def axes_of(factor: Factor, shape: Shape, blocks: Sequence[int]) -> tuple[BlockedAxis, ...]:
-    """The axes of a factor for blocks ``(B, ...)``; the first of three is gathered."""
+def axes_of(
+    factor: Factor, shape: Shape, blocks: Sequence[int], *, gather: bool = True
+) -> tuple[BlockedAxis, ...]:
+    """The axes of a factor for blocks ``(B, ...)``; with ``gather`` the first of three is gathered."""
     outputs = factor.output_shape(shape)[2:]
     return tuple(
         BlockedAxis(
@@ -111,7 +113,7 @@ def axes_of(factor: Factor, shape: Shape, blocks: Sequence[int]) -> tuple[Blocke
             size=shape[2 + i],
             outputs=outputs[i],
             block=blocks[i],
-            gathered=len(blocks) == 3 and i == 0,
+            gathered=gather and len(blocks) == 3 and i == 0,
         )
         for i in range(len(blocks))
     )

@@ -20,7 +20,7 @@ from tdedge.compose import NotExactError, compose
 from tdedge.factor import Factor, Shape
 from tdedge_exporters.planner.blocking import axes_of, packed_macs
 from tdedge_exporters.planner.emitter import Emitter
-from tdedge_exporters.planner.forms import conv, frames, matmul, packed, segments, steps, views
+from tdedge_exporters.planner.forms import conv, frames, matmul, packed, segments, steps, views, volume
 from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Label, Layout, layouts_of
 from tdedge_exporters.planner.offer import Offer, can_pad, keeps_zero, padded, with_channels
 from tdedge_exporters.planner.units import Network, Unit
@@ -93,6 +93,7 @@ class Scope:
         layouts: layouts beside native.
         packings: blocks tried per factor.
         pad_ranks: whether ranks are padded.
+        volumes: whether clips are packed as 3-D convolutions too.
         waste: a composed segment is tried where it executes at most this many times the multiply-accumulates
             of its factors.
     """
@@ -101,6 +102,7 @@ class Scope:
     layouts: tuple[Layout, ...] = (Layout.FRAMES, Layout.LAST)
     packings: int = 3
     pad_ranks: bool = True
+    volumes: bool = False
     waste: float = 4.0
 
 
@@ -265,6 +267,8 @@ def _packed(
         for tail in _tails(follow, packing.blocks):
             for label in reads:
                 yield _packed_candidate(before, units, variant, tail, packing.blocks, label)
+            if scope.volumes and factor.spatial_rank == 3:
+                yield _packed_candidate(before, units, variant, tail, packing.blocks, None)
 
 
 def _tails(follow: Sequence[Unit], blocks: Shape) -> Iterator[tuple[Unit, ...]]:
@@ -281,12 +285,16 @@ def _packed_candidate(
     factor: Factor,
     tail: tuple[Unit, ...],
     blocks: Shape,
-    reads: Label,
+    reads: Label | None,
 ) -> Candidate:
+    """Packed from ``reads``; as a volume, native to native, where that is None."""
+
     def emit(e: Emitter, x: Sequence[ir.Value]) -> list[ir.Value]:
+        if reads is None:
+            return [volume.emit(e, x[0], factor, blocks, before=before, units=tail)]
         return [packed.emit(e, x[0], factor, blocks, reads.layout, before=before, units=tail)]
 
-    axes = axes_of(factor, units[0].input_shape, blocks)
+    axes = axes_of(factor, units[0].input_shape, blocks, gather=reads is not None)
     inside = [unit.factor.macs(unit.input_shape) for unit in (*before, *tail) if unit.kind == "factor"]
     macs = packed_macs(factor, axes) + sum(inside) * math.prod(blocks)
     detail = [
@@ -294,9 +302,9 @@ def _packed_candidate(
         factor_detail(factor),
         [_unit_detail(unit) for unit in tail],
     ]
-    form = f"packed.{'x'.join(map(str, blocks))}"
-    gives = FRAMES if factor.spatial_rank == 3 else NATIVE
-    return Candidate((*before, *units, *tail), form, reads, gives, emit, macs, detail)
+    form = f"{'volume' if reads is None else 'packed'}.{'x'.join(map(str, blocks))}"
+    gives = FRAMES if factor.spatial_rank == 3 and reads is not None else NATIVE
+    return Candidate((*before, *units, *tail), form, reads or NATIVE, gives, emit, macs, detail)
 
 
 def factor_detail(factor: Factor) -> list[Any]:

@@ -51,6 +51,7 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         lanes=lanes,
         layouts=layouts,
         packings={"low": 1, "normal": 3}.get(effort, 8),
+        volumes=target.runtime == "openvino" or effort == "max",
         pad_ranks=target.runtime == "onnxruntime" or effort == "max",
         waste={"low": 1.5, "normal": 2.5}.get(effort, 6.0),
     )

@@ -123,7 +123,7 @@ def emit(
     axes = axes_of(factor, inner, blocks)
     narrow = _pack(e, x, axes, reads)
     for unit in before:
-        narrow = _blockwise(
+        narrow = blockwise(
             e, narrow, unit.factor, prod(axis.input_block for axis in axes if not axis.gathered)
         )
     wide = _gather(e, narrow, axes)
@@ -228,13 +228,14 @@ def _gather(e: Emitter, x: ir.Value, axes: Sequence[BlockedAxis]) -> ir.Value:
 def _step(e: Emitter, x: Packed, unit: Unit) -> Packed:
     if unit.kind == "map":
         return Packed(emit_map(e, unit, [x.value], repeat=x.phases), x.axes, x.outputs, x.channels)
-    y = _blockwise(e, x.value, unit.factor, x.phases)
+    y = blockwise(e, x.value, unit.factor, x.phases)
     return Packed(y, x.axes, x.outputs, unit.factor.out_channels)
 
 
-def _blockwise(e: Emitter, x: ir.Value, factor: Factor, phases: int) -> ir.Value:
-    """A pointwise factor on every phase."""
-    kernel = np.kron(np.eye(phases), factor.kernel.reshape(factor.out_channels, -1))[:, :, None, None]
+def blockwise(e: Emitter, x: ir.Value, factor: Factor, phases: int) -> ir.Value:
+    """A pointwise factor on every phase: channels are ordered (phase, C)."""
+    kernel = np.kron(np.eye(phases), factor.kernel.reshape(factor.out_channels, -1))
+    kernel = kernel.reshape(*kernel.shape, *(1,) * (len(shape_of(x)) - 2))
     bias = None if factor.bias is None else np.tile(factor.bias, phases)
     return e.activation(e.conv(x, kernel, bias), factor.activation)
 
@@ -253,16 +254,21 @@ def _pool(e: Emitter, x: Packed, pool: Pool | None) -> ir.Value:
         parts = [e.slice(y, 0, first, first + last, steps[0]) for first in frames]
         y = _merge(e, parts, pool)
     planes = ([1, *windows], [1, *steps]) if len(blocks) == 1 else (windows[-2:], steps[-2:])
-    y = pool.spatial(e, y, *planes)
+    y = pool.over(e, y, *planes)
     for axis, size in zip((2, 3), [1, *results][-2:], strict=True):
         y = e.slice(y, axis, 0, size)
-    count = x.phases
-    while count > 1:
-        parts_of = 2 if count % 2 == 0 else count
-        count //= parts_of
-        wide = count * x.channels
-        y = _merge(e, [e.slice(y, 1, wide * i, wide * (i + 1)) for i in range(parts_of)], pool)
+    y = merge_phases(e, y, x.phases, x.channels, pool)
     return e.reshape(y, (shape_of(y)[0], x.channels, results[0])) if len(blocks) == 1 else y
+
+
+def merge_phases(e: Emitter, y: ir.Value, phases: int, channels: int, pool: Pool) -> ir.Value:
+    """Channels ordered (phase, C) to C channels: over the phases."""
+    while phases > 1:
+        parts = 2 if phases % 2 == 0 else phases
+        phases //= parts
+        wide = phases * channels
+        y = _merge(e, [e.slice(y, 1, wide * i, wide * (i + 1)) for i in range(parts)], pool)
+    return y
 
 
 def _merge(e: Emitter, parts: Sequence[ir.Value], pool: Pool) -> ir.Value:

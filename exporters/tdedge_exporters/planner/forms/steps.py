@@ -46,8 +46,8 @@ class Pool:
     is_ceil: bool
     counts_pads: bool
 
-    def spatial(self, e: Emitter, x: ir.Value, kernel: Sequence[int], stride: Sequence[int]) -> ir.Value:
-        """A 2-D pool without pads over (N, C, H, W), with another window and step."""
+    def over(self, e: Emitter, x: ir.Value, kernel: Sequence[int], stride: Sequence[int]) -> ir.Value:
+        """A pool without pads over (N, C, *spatial), with another window and step."""
         if prod(kernel) == prod(stride) == 1:
             return x
         batch, channels, *sizes = shape_of(x)

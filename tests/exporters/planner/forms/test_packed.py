@@ -17,14 +17,20 @@ from tdedge_exporters.planner.units import Unit, network
 
 
 def model_of(
-    factor: Factor, tail: Sequence[Unit], shape: Shape, result: Shape, blocks: Shape, reads: Layout
+    factor: Factor,
+    tail: Sequence[Unit],
+    shape: Shape,
+    result: Shape,
+    blocks: Shape,
+    reads: Layout,
+    before: Sequence[Unit] = (),
 ) -> ir.Model:
     """The packed form between native tensors."""
 
     def body(e, x):
         if reads is Layout.FRAMES:
             x = convert(e, x, shape, NATIVE, FRAMES)
-        y = packed.emit(e, x, tail, factor, blocks, reads)
+        y = packed.emit(e, x, factor, blocks, reads, before=before, units=tail)
         return convert(e, y, result, FRAMES, NATIVE) if len(blocks) == 3 else y
 
     return single(shape, body)
@@ -64,7 +70,7 @@ def test_grouped_factors_written_dense(case):
 
 @st.composite
 def runs(draw):
-    """(net, blocks, layout): a factor, pointwise factors and maps behind it, perhaps a pool."""
+    """(net, blocks, layout): a factor, pointwise ones on both sides, maps behind it, perhaps a pool."""
     axes = draw(st.integers(1, 3))
     blocks = tuple(draw(st.integers(1, 3)) for _ in range(axes))
     kernel = [draw(st.integers(1, 4)) for _ in range(axes)]
@@ -74,8 +80,11 @@ def runs(draw):
     sizes = [draw(st.integers(k, k + 9)) + 2 for k in kernel]
     batch, channels = 1 if axes == 3 else draw(st.integers(1, 2)), draw(st.integers(1, 3))
     net = Net(batch, channels, *sizes, seed=draw(st.integers(0, 99)))
-    width = draw(st.integers(1, 3))
-    y = net.conv("x", width, channels, *kernel, pads=pads, strides=stride, bias=draw(st.booleans()))
+    x, width = "x", draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        x, channels = net.conv("x", width, channels, *[1] * axes), width
+        x = net.add(draw(st.sampled_from(["Relu", "Tanh"])), x) if draw(st.booleans()) else x
+    y = net.conv(x, width, channels, *kernel, pads=pads, strides=stride, bias=draw(st.booleans()))
     for _ in range(draw(st.integers(0, 4))):
         step = draw(st.sampled_from(["conv", "act", "channel", "number", "left", "clip", "leaky"]))
         if step == "conv":
@@ -113,12 +122,13 @@ def test_what_runs_inside(case):
     net, blocks, reads = case
     model = net.model()
     units = network(model).units
-    first, tail = units[0], units[1:]
+    count = int(packed.can_precede(units[0]))
+    before, first, tail = units[:count], units[count], units[count + 1 :]
     body = tail[:-1] if tail and tail[-1].kind == "pool" else tail
     assert list(packed.ends(tail)) == [(), body][: 1 + bool(body)]
     assert body == tail or packed.can_pool(tail[-1], blocks)
-    shape = first.input_shape
-    planned = model_of(first.factor, tail, shape, units[-1].output_shape, blocks, reads)
+    shape = units[0].input_shape
+    planned = model_of(first.factor, tail, shape, units[-1].output_shape, blocks, reads, before)
     x = sample(shape)
     (expected,), (y,) = run(model, x), run(planned, x)
     assert y.shape == expected.shape
@@ -168,6 +178,19 @@ def test_what_may_follow():
     assert [len(tail) for tail in packed.ends(units[1:])] == [0, 2]
 
 
+def test_what_may_precede():
+    """Padding, which is zeros before the pointwise factor too, must be zero after it."""
+    net = Net(1, 4, 8, 8)
+    free = net.conv("x", 4, 4, 1, 1)
+    biased = net.conv(free, 4, 4, 1, 1, bias=True)
+    bounded = net.add("Relu", net.conv(biased, 4, 4, 1, 1))
+    lifted = net.add("Sigmoid", net.conv(bounded, 4, 4, 1, 1))
+    grouped = net.conv(lifted, 4, 4, 1, 1, groups=2)
+    net.conv(net.add("Abs", grouped), 4, 4, 3, 3)
+    units = network(net.model()).units
+    assert [packed.can_precede(unit) for unit in units] == [True, False, True, False, False, False, False]
+
+
 def kernel(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
@@ -182,7 +205,7 @@ def test_node_counts_of_a_block():
     shape, blocks = units[0].input_shape, (2, 2, 2)
 
     def body(e, x):
-        return packed.emit(e, x, units[1:], units[0].factor, blocks, Layout.FRAMES)
+        return packed.emit(e, x, units[0].factor, blocks, Layout.FRAMES, units=units[1:])
 
     found = ops(single((8, 2, 12, 12), body))
     assert found == {"Pad": 1, "SpaceToDepth": 1, "Concat": 2, "Slice": 6 + 6, "Conv": 2, "Relu": 1, "Max": 3}

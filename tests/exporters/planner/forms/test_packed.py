@@ -1,4 +1,4 @@
-"""Lane packing: every block shape, and everything that runs inside the packed layout."""
+"""Lane packing, of frames and of volumes: every block shape, and everything that runs inside."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from support.graphs import Net, ops, run
 from support.planning import SETTINGS, TOLERANCE, assert_factor, factors, sample, single
 
 from tdedge.factor import Factor, Shape
-from tdedge_exporters.planner.forms import packed
+from tdedge_exporters.planner.forms import packed, volume
 from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Layout, convert
 from tdedge_exporters.planner.units import Unit, network
 
@@ -22,12 +22,14 @@ def model_of(
     shape: Shape,
     result: Shape,
     blocks: Shape,
-    reads: Layout,
+    reads: Layout | None,
     before: Sequence[Unit] = (),
 ) -> ir.Model:
-    """The packed form between native tensors."""
+    """The packed form between native tensors; as a volume where no layout is given."""
 
     def body(e, x):
+        if reads is None:
+            return volume.emit(e, x, factor, blocks, before=before, units=tail)
         if reads is Layout.FRAMES:
             x = convert(e, x, shape, NATIVE, FRAMES)
         y = packed.emit(e, x, factor, blocks, reads, before=before, units=tail)
@@ -42,7 +44,7 @@ def dense_cases(draw, axes):
     factor, (batch, *rest) = draw(factors(axes, styles=("full", "full", "spatial", "temporal")))
     shape = (1 if axes == 3 else batch, *rest)
     blocks = tuple(draw(st.integers(1, 4)) for _ in range(axes))
-    reads = draw(st.sampled_from([Layout.NATIVE, Layout.FRAMES])) if axes == 3 else Layout.NATIVE
+    reads = draw(st.sampled_from([Layout.NATIVE, Layout.FRAMES, None])) if axes == 3 else Layout.NATIVE
     return packed.dense(factor), shape, blocks, reads
 
 
@@ -112,7 +114,7 @@ def runs(draw):
         if all(w <= o for w, o in zip(window, outputs, strict=True)):
             op = draw(st.sampled_from(["MaxPool", "AveragePool"]))
             net.add(op, y, kernel_shape=window, strides=step)
-    reads = draw(st.sampled_from([Layout.NATIVE, Layout.FRAMES])) if axes == 3 else Layout.NATIVE
+    reads = draw(st.sampled_from([Layout.NATIVE, Layout.FRAMES, None])) if axes == 3 else Layout.NATIVE
     return net, blocks, reads
 
 
@@ -125,7 +127,7 @@ def test_what_runs_inside(case):
     count = int(packed.can_precede(units[0]))
     before, first, tail = units[:count], units[count], units[count + 1 :]
     body = tail[:-1] if tail and tail[-1].kind == "pool" else tail
-    assert list(packed.ends(tail)) == [(), body][: 1 + bool(body)]
+    assert all(packed.can_follow(unit) for unit in body)
     assert body == tail or packed.can_pool(tail[-1], blocks)
     shape = units[0].input_shape
     planned = model_of(first.factor, tail, shape, units[-1].output_shape, blocks, reads, before)
@@ -175,7 +177,6 @@ def test_what_may_follow():
     net.add("Add", e, e)
     units = network(net.model()).units
     assert [packed.can_follow(unit) for unit in units[1:]] == [True, True, False, False, False]
-    assert [len(tail) for tail in packed.ends(units[1:])] == [0, 2]
 
 
 def test_what_may_precede():

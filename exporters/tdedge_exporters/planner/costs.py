@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tdedge.errors import UsageError
+
 _SCHEMA = """
 create table if not exists costs (
     place text not null,
@@ -73,14 +75,24 @@ class Cost:
 
 
 class CostTable:
-    """Costs by place and trial, in a SQLite file or in memory."""
+    """Costs by place and trial, in a SQLite file or in memory.
+
+    Raises:
+        UsageError: where the file is none of ours, or cannot be written.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(":memory:" if path is None else path)
-        with self._db:
-            self._db.execute(_SCHEMA)
+        try:
+            self._db = sqlite3.connect(":memory:" if path is None else path)
+            with self._db:
+                self._db.execute(_SCHEMA)
+                self._db.execute(
+                    "select place, trial, key, median_ms, mad_ms, calls, quiet, created from costs"
+                )
+        except sqlite3.Error as reason:
+            raise UsageError(f"{path} is no usable cost table ({reason}); move it away") from reason
 
     def close(self) -> None:
         """Close the file."""

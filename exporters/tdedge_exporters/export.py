@@ -46,7 +46,7 @@ from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.pricing import Measure, local_measure
-from tdedge_exporters.planning import Planning, plan_network
+from tdedge_exporters.planning import FAILED, Planning, plan_network
 from tdedge_exporters.prepare import Prepared, Source, prepare
 from tdedge_exporters.verify import ParityReport, Reference, compare, load_npz, random_inputs
 from tdedge_runtimes.session import open_session
@@ -158,7 +158,10 @@ def export(
         _ = reference.outputs
     options = replace(options, network_sha256=network_sha256(model))
     with atomic_folder(output, force=force) as folder:
-        planned = {target: plan_network(model, target, planning, progress) for target in targets}
+        planned = {
+            target: plan_network(model, target, planning, progress)
+            for target in track(((str(t), t) for t in targets), progress, "Plan", len(targets))
+        }
         plans = {str(target): made for target, (_, made) in planned.items() if made is not None}
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
@@ -270,6 +273,8 @@ def _manifest(
     golden = _write_golden(folder, reference)
     stages = {"dense": prepared.dense, "captured": prepared.model, "exported": model}
     warnings = [w for target in targets for w in target.parity.get("warnings", ())]
+    plans = [(entry.target, entry.plan) for entry in targets if entry.plan is not None]
+    warnings += [f"{target} is {plan.why}" for target, plan in plans if plan.why.startswith(FAILED)]
     return Manifest(
         tdedge_version=tdedge.__version__,
         network_sha256=network_sha256(model),

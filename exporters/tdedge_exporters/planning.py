@@ -17,6 +17,10 @@ from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.planner import here, plan_target
 from tdedge_exporters.planner.pricing import Measure, local_measure
 from tdedge_exporters.planner.units import refusal
+from tdedge_runtimes.errors import RuntimesError
+
+#: Begin of the reason of a plan whose measuring failed.
+FAILED = "not planned, measuring failed"
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,10 @@ def plan_network(
 ) -> tuple[ir.Model, TargetPlan | None]:
     """The network to lower for ``target``, and its plan; no plan where none was asked for.
 
+    Where a measurement fails the network stays as it came, and the plan says why.
+
     Raises:
         UsageError: a plan to replay was made for another network.
-        RuntimesError: a measurement failed.
     """
     if (known := planning.forms.get(str(target))) is not None:
         return plan.replay(model, known), known.model_copy(update={"replayed": True})
@@ -64,13 +69,17 @@ def plan_network(
     if (reason := refusal(model)) is not None:
         return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}")
     with costs.open_table(planning.cost_table or costs.default_path()) as table:
-        planned = plan_target(
-            model,
-            target,
-            table,
-            effort=planning.effort,
-            threads=planning.threads,
-            measure=planning.measure,
-            progress=progress,
-        )
+        try:
+            planned = plan_target(
+                model,
+                target,
+                table,
+                effort=planning.effort,
+                threads=planning.threads,
+                measure=planning.measure,
+                progress=progress,
+            )
+        except RuntimesError as error:
+            reason = f"{FAILED}: {error.message}"
+            return model, plan.unplanned(target, place, planning.effort, reason)
     return planned.model, plan.of(planned, target, place, planning.effort)

@@ -16,6 +16,7 @@ from tdedge.plan import CompressionPlan, load_plans, make_plan
 from tdedge_exporters.export import export
 from tdedge_exporters.planner.explain import diff
 from tdedge_exporters.planner.plan import from_artifact
+from tdedge_runtimes.errors import RuntimeFailed
 
 
 @pytest.fixture
@@ -172,6 +173,18 @@ def test_network_with_a_branch_at_run_time_is_left_as_it_came(tmp_path):
     assert entry.plan.why == "not planned: node 'n_y' (If) holds a graph of its own"
     again = export(tmp_path / "net.onnx", tmp_path / "again", to="onnxruntime", forms=result.plans)
     assert again.manifest.targets[0].files == entry.files
+
+
+def test_failed_measurement_is_a_warning(net, tmp_path):
+    def measure(files, target, options):
+        raise RuntimeFailed("the worker took longer than 1 s")
+
+    result = export(
+        net, tmp_path / "out", to="onnxruntime", effort="low", cost_table=tmp_path / "c", measure=measure
+    )
+    reason = "not planned, measuring failed: the worker took longer than 1 s"
+    assert result.manifest.targets[0].plan.why == reason
+    assert result.manifest.warnings == [f"onnxruntime is {reason}"]
 
 
 def test_measured_in_onnx_runtime_from_end_to_end(net, tmp_path):

@@ -208,7 +208,10 @@ def _check(planned: Planned) -> Check | None:
 def _why(planned: Planned, kept: str) -> str:
     check = _check(planned)
     if check is None:
-        return "no other form of any part was faster"
+        alone = planned.choice is planned.searched
+        return (
+            "no other form of any part was faster" if alone else "the target cannot run the planned network"
+        )
     verdict = "faster" if kept == "planned" else "not faster"
     return f"the planned network is {verdict}: {check.planned_ms:.2f} ms, plain {check.plain_ms:.2f} ms"
 

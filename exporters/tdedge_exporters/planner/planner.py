@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from tdedge.progress import SILENT, Progress
+from tdedge.errors import UnsupportedError
+from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, plain
@@ -34,7 +36,8 @@ class Planned:
         model: the network to lower.
         choice: what was chosen; all plain where nothing was faster.
         options: every candidate that was priced, with its milliseconds.
-        checked_ms: latency of the plain and of the planned network, interleaved.
+        checked_ms: latency of the plain and of the planned network, interleaved; empty where there was no
+            planned one, or the target cannot run it.
         searched: what the costs of the parts alone chose, whatever the check said.
         conversions: what ``searched`` stores otherwise on the way, with its milliseconds.
     """
@@ -68,8 +71,11 @@ def plan(
         return Planned(model, best, options, {}, best, ())
     made = tuple((*each, pricing.conversion_ms(*each)) for each in conversions(net, best.chosen))
     planned = rebuild(net, best.chosen)
-    timed = check({"plain": model, "planned": planned})
-    if timed["planned"].median_ms < timed["plain"].median_ms:
+    timed: dict[str, Cost] = {}
+    with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
+        for _ in track([("", None)], progress, "Time the whole network", 1):
+            timed = check({"plain": model, "planned": planned})
+    if timed and timed["planned"].median_ms < timed["plain"].median_ms:
         return Planned(planned, best, options, timed, best, made)
     return Planned(model, first, options, timed, best, made)
 

@@ -19,7 +19,6 @@ class Reasons:
     def __init__(self, planned: Planned) -> None:
         self._costs = {id(candidate): cost for candidate, cost in planned.options}
         self._chosen = {id(candidate) for candidate in planned.searched.chosen}
-        self._lost = planned.choice is not planned.searched
         self._piece: dict[int, Candidate] = {}
         self._starts: dict[int, list[tuple[frozenset[int], float]]] = defaultdict(list)
         self._rest: dict[frozenset[int], float] = {frozenset(): 0.0}

@@ -144,6 +144,20 @@ def test_plan_that_lost_the_check_says_so_and_replays_as_it_came():
         plans.replay(video(name="other"), plan)
 
 
+def test_planned_network_that_the_target_cannot_run_is_not_kept():
+    counted = Counted()
+
+    def measure(files, target, options):
+        if "planned" in files:
+            raise UnsupportedError("node 'n_a' has no kernel")
+        return counted(files, target, options)
+
+    model, planned, plan = made(measure)
+    assert planned.model is model
+    assert (plan.kept, plan.check) == ("plain", None)
+    assert plan.why == "the target cannot run the planned network"
+
+
 def test_form_that_is_cheaper_alone_loses_by_its_conversions():
     net = Net(1, 4, 6, 12, 12)
     net.conv("x", 4, 4, 3, 3, 3, name="a")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,6 @@ class Pricing:
     options: MeasureOptions
     opset: int
     measured: int = 0
-    _impossible: dict[str, str] = field(default_factory=dict)
 
     def prepare(
         self,
@@ -77,10 +77,8 @@ class Pricing:
             for index, trial in enumerate(batch):
                 folder = Path(scratch) / str(index)
                 folder.mkdir()
-                try:
+                with contextlib.suppress(UnsupportedError):  # stays without a time: impossible
                     files[trial.sha256] = lowering.lower(trial.build(), folder, self.target).entry
-                except UnsupportedError as reason:
-                    self._impossible[trial.sha256] = reason.message
             costs = self.measure(files, self.target, self.options) if files else {}
         for trial in batch:
             if trial.sha256 in costs:
@@ -96,14 +94,14 @@ class Pricing:
         return self._price(*conversion_trial(value, source, target, self.opset))
 
     def _price(self, trial: Trial, ports: Sequence[Port]) -> float:
-        if trial.sha256 in self._impossible:
+        whole, *bases = (
+            self.table.get(self.place, each.sha256)
+            for each in (trial, *(base_trial(port, self.opset) for port in ports))
+        )
+        known = [base.median_ms for base in bases if base is not None]
+        if whole is None or len(known) < len(bases):
             return IMPOSSIBLE_MS
-        bases = [base_trial(port, self.opset).sha256 for port in ports]
-        return max(self._ms(trial.sha256) - sum(self._ms(base) for base in bases) / 2, 0.0)
-
-    def _ms(self, sha256: str) -> float:
-        cost = self.table.get(self.place, sha256)
-        return IMPOSSIBLE_MS if cost is None else cost.median_ms
+        return max(whole.median_ms - sum(known) / 2, 0.0)
 
 
 def local_measure(files: Mapping[str, Path], target: Target, options: MeasureOptions) -> dict[str, Cost]:

@@ -91,8 +91,10 @@ def test_whole_numbers_are_opaque():
 
 @pytest.mark.parametrize(
     ("size", "kind"),
-    [((), "map"), ((1,), "map"), ((4, 1, 1), "map"), ((1, 4, 1, 1), "map"), ((8,), "opaque")]
-    + [((8, 1), "opaque"), ((1, 4, 8, 8), "opaque"), ((1, 1, 1, 1), "map")],
+    [
+        *(((), "map"), ((1,), "map"), ((4, 1, 1), "map"), ((1, 4, 1, 1), "map"), ((1, 1, 1, 1), "map")),
+        *(((8,), "opaque"), ((8, 1), "opaque"), ((1, 4, 8, 8), "opaque")),
+    ],
 )
 def test_constants_of_maps(size, kind):
     net = Net(1, 4, 8, 8)

@@ -39,7 +39,8 @@ _CONV3D_BYTES = 14 * 2**30
 
 _ABOUT = (
     "All files of a row are timed in one interleaved run. `plain` is torch.onnx and onnxsim, for LiteRT our "
-    "lowering of the unplanned network; `planned` is the whole pipeline at normal effort; `best dense` is "
+    "lowering of the unplanned network; `planned` is the whole pipeline at normal effort (low effort with "
+    "--quick); `best dense` is "
     "the faster of plain and planned dense network. `speed-up` is planned over plain dense. What a network "
     "`realises` is its speed-up over its MAC ratio: against the plain dense export, and, for the planned "
     "one, against the best dense network. `sgemm peak` is the planned network's share of what a matrix "
@@ -54,6 +55,7 @@ class _Run:
     """What all rows of one run share."""
 
     folder: Path
+    quick: bool
     options: MeasureOptions
     table: CostTable
     sgemm_gflops: float
@@ -62,6 +64,10 @@ class _Run:
     @property
     def threads(self) -> int:
         return self.options.threads
+
+    @property
+    def effort(self) -> str:
+        return "low" if self.quick else "normal"
 
 
 def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: Selection) -> Outcome:
@@ -86,7 +92,7 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
     missing = [row for row in wanted if selection.fresh or store.get(row) is None]
     with open_table(folder / "costs.sqlite") as table:
         shared = _Run(
-            folder / machine, row_options(threads, quick=quick), table, sgemm_gflops(threads), progress
+            folder / machine, quick, row_options(threads, quick=quick), table, sgemm_gflops(threads), progress
         )
         by_case = {case: [row for row in missing if row.case == case] for case in cases}
         items = [(case.name, (case, rows)) for case, rows in by_case.items() if rows]
@@ -161,7 +167,8 @@ class _Exports:
     def files(self, exported: Exported, runtime: str) -> Files:
         """Plain and planned file for a runtime."""
         shared = self._shared
-        return prepare_target(exported, runtime, shared.threads, shared.table, shared.progress)
+        effort, table = shared.effort, shared.table
+        return prepare_target(exported, runtime, shared.threads, effort, table, shared.progress)
 
     def _export(self, folder: Path, make: Callable[[], Any]) -> Exported:
         shape = ZOO[self.case.network].shape
@@ -177,7 +184,7 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
         PLANNED_DENSE: dense_files.planned,
         PLAIN: own.plain,
         PLANNED: own.planned,
-        **_beside(row, exports),
+        **({} if shared.quick else _beside(row, exports)),
     }
     timed = time_files(files, row.runtime, shared.options)
     return replace(

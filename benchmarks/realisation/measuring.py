@@ -35,7 +35,7 @@ class Timed:
 
 def row_options(threads: int, *, quick: bool) -> MeasureOptions:
     """Few calls, because dense 3-D networks take a second each; at least ten of every file."""
-    blocks, seconds = (6, 3.0) if quick else (10, 8.0)
+    blocks, seconds = (5, 2.0) if quick else (10, 8.0)
     return MeasureOptions(
         threads=threads,
         warmup_calls=2,

@@ -30,7 +30,7 @@ class Files:
 
     Attributes:
         plain: as peers deploy it; in TensorFlow Lite our lowering of the unplanned network.
-        planned: after planning at normal effort.
+        planned: after planning.
         planning_s: seconds that planning took, timing of forms and the final check included.
         trials: small models that were timed for it; those the cost table already knew are not among them.
         forms: form -> how often it was chosen, plain ones left out.
@@ -52,15 +52,15 @@ class Files:
 
 
 def prepare_target(
-    exported: Exported, runtime: str, threads: int, table: CostTable, progress: Progress
+    exported: Exported, runtime: str, threads: int, effort: str, table: CostTable, progress: Progress
 ) -> Files:
-    """Lower, plan and lower again; what is there already is taken as it is.
+    """Lower, plan at this effort and lower again; what is there already is taken as it is.
 
     Raises:
         TdedgeError: the target cannot express the network.
         RuntimesError: a form cannot be timed.
     """
-    folder = exported.folder / f"{runtime}-t{threads}"
+    folder = exported.folder / f"{runtime}-t{threads}-{effort}"
     target = Target(runtime)
     if (known := _load(folder)) is not None:
         return known
@@ -78,7 +78,13 @@ def prepare_target(
 
     start = time.monotonic()
     planned = plan_target(
-        ir.load(exported.rewritten), target, table, threads=threads, measure=measure, progress=progress
+        ir.load(exported.rewritten),
+        target,
+        table,
+        effort=effort,
+        threads=threads,
+        measure=measure,
+        progress=progress,
     )
     seconds = time.monotonic() - start
     entry = lowering.lower(planned.model, folder / "planned", target).entry

@@ -37,10 +37,12 @@ class Trial:
     Attributes:
         key: what identifies its time on one target and machine; JSON.
         build: makes it.
+        macs: multiply-accumulates between the adapters: trials of like length are timed together.
     """
 
     key: dict[str, Any]
     build: Callable[[], ir.Model]
+    macs: int = 0
 
     @property
     def sha256(self) -> str:
@@ -60,10 +62,17 @@ class Port:
     shape: Shape
     label: Label
     bare: bool = False
+    dtype: ir.DataType = ir.DataType.FLOAT
+
+    @classmethod
+    def of(cls, value: ir.Value, label: Label, *, bare: bool = False) -> Port:
+        """Where ``value`` is read or given."""
+        return cls(static_shape(value), label, bare, value.dtype or ir.DataType.FLOAT)
 
     def key(self) -> list[Any]:
         """JSON."""
-        return [list(self.shape), str(self.label), self.bare]
+        dtype = [] if self.dtype == ir.DataType.FLOAT else [self.dtype.name]
+        return [list(self.shape), str(self.label), self.bare, *dtype]
 
 
 def base_trial(port: Port, opset: int) -> Trial:
@@ -77,22 +86,20 @@ def base_trial(port: Port, opset: int) -> Trial:
 
 def candidate_trial(candidate: Candidate, opset: int) -> tuple[Trial, list[Port]]:
     """The trial of a candidate, and the ports whose bases it contains half of."""
-    inputs = [
-        Port(static_shape(value), candidate.reads, value.is_graph_input()) for value in candidate.inputs
-    ]
-    output = Port(static_shape(candidate.outputs[0]), candidate.gives)
+    inputs = [Port.of(value, candidate.reads, bare=value.is_graph_input()) for value in candidate.inputs]
+    output = Port.of(candidate.outputs[0], candidate.gives)
 
     def build() -> ir.Model:
         return _model(inputs, output, lambda e, x: candidate.emit(e, x)[0], opset)
 
     key = {"trial": "form", "ports": [port.key() for port in (*inputs, output)], **candidate.key}
-    return Trial(key, build), [port for port in (*inputs, output) if not port.bare]
+    return Trial(key, build, candidate.macs), [port for port in (*inputs, output) if not port.bare]
 
 
 def conversion_trial(value: ir.Value, source: Label, target: Label, opset: int) -> tuple[Trial, list[Port]]:
     """The trial of storing a value otherwise."""
     shape = static_shape(value)
-    given, wanted = Port(shape, source, value.is_graph_input()), Port(shape, target)
+    given, wanted = Port.of(value, source, bare=value.is_graph_input()), Port.of(value, target)
 
     def build() -> ir.Model:
         return _model([given], wanted, lambda e, x: convert(e, x[0], shape, source, target), opset)
@@ -113,7 +120,7 @@ def _model(
     for index, port in enumerate(inputs):
         narrow = port.shape if port.bare else (port.shape[0], WIDTH, *port.shape[2:])
         sizes = stored(narrow, Label(port.label.layout, port.label.zeros if port.bare else 0))
-        value = ir.Value(name=f"x{index}", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(sizes))
+        value = ir.Value(name=f"x{index}", type=ir.TensorType(port.dtype), shape=ir.Shape(sizes))
         given.append(value)
         e.stem = f"in{index}"
         read.append(value if port.bare else _adapter(e, value, port.label.layout, _channels(port)))
@@ -143,6 +150,6 @@ def _adapter(e: Emitter, x: ir.Value, layout: Layout, channels: int) -> ir.Value
     width = sizes[-1] if last else sizes[1]
     weight = np.random.default_rng(0).standard_normal((channels, width)) / np.sqrt(width)
     if last:
-        return e.matmul(x, e.constant(weight.T.astype(np.float32)))
-    kernel = weight.reshape(channels, width, *(1,) * (len(sizes) - 2)).astype(np.float32)
+        return e.matmul(x, e.constant(weight.T, x))
+    kernel = weight.reshape(channels, width, *(1,) * (len(sizes) - 2))
     return e.conv(x, kernel)

@@ -24,7 +24,7 @@ from tdedge_exporters.planner.search import search
 from tdedge_exporters.planner.units import Network, network
 
 #: Small widths still fill lanes, so that ranks are padded.
-SCOPE = Scope(lanes=4, packings=4, waste=6.0)
+SCOPE = Scope(lanes=4, packings=4, waste=6.0, volumes=True)
 
 
 def any_choice(net: Network, seed: int, scope: Scope = SCOPE) -> tuple[Candidate, ...]:
@@ -117,6 +117,7 @@ def test_every_form_is_met():
             "frames.pool",
             "packed",
             "segments",
+            "volume",
         ),
     } <= set(forms)
 

@@ -59,7 +59,7 @@ def plan_network(
     Where a measurement fails the network stays as it came, and the plan says why.
 
     Raises:
-        UsageError: a plan to replay was made for another network.
+        UsageError: a plan to replay was made for another network, or the cost table cannot be used.
     """
     if (known := planning.forms.get(str(target))) is not None:
         return plan.replay(model, known), known.model_copy(update={"replayed": True})
@@ -68,7 +68,8 @@ def plan_network(
     place = here(target, planning.threads)
     if (reason := refusal(model)) is not None:
         return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}")
-    with costs.open_table(planning.cost_table or costs.default_path()) as table:
+    known_times = costs.open_table(planning.cost_table) if planning.cost_table else costs.users_table()
+    with known_times as table:
         try:
             planned = plan_target(
                 model,

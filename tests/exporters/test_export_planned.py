@@ -175,6 +175,21 @@ def test_network_with_a_branch_at_run_time_is_left_as_it_came(tmp_path):
     assert again.manifest.targets[0].files == entry.files
 
 
+def test_cost_table_that_is_none(net, tmp_path):
+    (tmp_path / "notes.txt").write_text("no table, but long enough to look at as one " * 20)
+    for path in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "inside"):
+        with pytest.raises(UsageError, match="is no usable cost table"):
+            export(net, tmp_path / "out", to="onnxruntime", effort="low", cost_table=path, measure=Counted())
+
+
+def test_cache_folder_that_cannot_be_written_does_not_matter(net, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    measure = Counted()
+    export(net, tmp_path / "out", to="onnxruntime", effort="low", measure=measure)
+    assert measure.trials > 0
+
+
 def test_failed_measurement_is_a_warning(net, tmp_path):
     def measure(files, target, options):
         raise RuntimeFailed("the worker took longer than 1 s")

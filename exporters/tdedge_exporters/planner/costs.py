@@ -82,16 +82,16 @@ class CostTable:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(":memory:" if path is None else path)
             with self._db:
                 self._db.execute(_SCHEMA)
                 self._db.execute(
                     "select place, trial, key, median_ms, mad_ms, calls, quiet, created from costs"
                 )
-        except sqlite3.Error as reason:
+        except (OSError, sqlite3.Error) as reason:
             raise UsageError(f"{path} is no usable cost table ({reason}); move it away") from reason
 
     def close(self) -> None:
@@ -133,6 +133,22 @@ class CostTable:
 def open_table(path: Path | None) -> Iterator[CostTable]:
     """The table in a file, or one in memory."""
     table = CostTable(path)
+    try:
+        yield table
+    finally:
+        table.close()
+
+
+@contextmanager
+def users_table() -> Iterator[CostTable]:
+    """The table in the user's cache folder; one in memory where that folder cannot be written."""
+    path = default_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path if path.exists() else path.parent, os.W_OK)
+    except OSError:
+        writable = False
+    table = CostTable(path if writable else None)
     try:
         yield table
     finally:

@@ -55,8 +55,10 @@ class Reasons:
         union = {unit.index for piece in pieces for unit in piece.units}
         instead = sum(self._costs.get(id(piece), 0.0) for piece in pieces)
         gap = cost + self._cheapest(frozenset(union - indices)) - instead
-        if gap > 0:
+        if gap > 5e-4:
             return round(gap, 5), f"slower by {gap:.3f} ms in place"
+        if gap > -5e-4:
+            return round(gap, 5), "no faster in place"
         same = (candidate.reads, candidate.gives) == (pieces[0].reads, pieces[-1].gives)
         if same:
             return round(gap, 5), f"saves only {-gap:.3f} ms, too little to count"

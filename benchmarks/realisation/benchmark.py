@@ -44,9 +44,9 @@ _ABOUT = (
     "the faster of plain and planned dense network. `speed-up` is planned over plain dense. What a network "
     "`realises` is its speed-up over its MAC ratio: against the plain dense export, and, for the planned "
     "one, against the best dense network. `sgemm peak` is the planned network's share of what a matrix "
-    "product reaches on as many threads. `first layer` is its share of the time, plain and planned, by the "
-    "times that the plan was made from. `planning` is the time it took and the small models that were timed "
-    "for it; what earlier rows had timed is not timed again."
+    "product reaches on as many threads. `first layer`, where it is dense, is its share of the time, plain "
+    "and planned, by the times that the plan was made from. `planning` is the time it took and the small "
+    "models that were timed for it; what earlier rows had timed is not timed again."
 )
 
 
@@ -192,7 +192,7 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
         dense_macs=dense.macs,
         macs=decomposed.macs,
         own_memory_bytes=own_memory_bytes(own.planned, row.runtime, shared.options),
-        first_layer_ms=own.first_layer_ms,
+        first_layer_ms=own.first_layer_ms if ZOO[row.case.network].stem else None,
         forms=own.forms,
         planning_s=own.planning_s,
         trials=own.trials,

@@ -127,7 +127,7 @@ def main() -> int:
         except (TdedgeError, RuntimesError) as error:
             sys.stderr.write(f"{name}: {error.message}\n")
             return error.exit_code
-        stem = f"{name}-t{arguments.threads}"
+        stem = f"{name}-t{arguments.threads}" + ("-quick" if arguments.quick else "")
         text = heading(name, arguments.threads, result) + result.tables
         (arguments.output / f"{stem}.md").write_text(text, encoding="utf-8")
         (arguments.output / f"{stem}.json").write_text(json.dumps(result.document) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -101,7 +101,7 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
                 store.add(row)
                 state = row.error or f"{row.realisation:.2f} of {row.mac_ratio:.2f}x realised"
                 sys.stderr.write(f"{row.name}, {threads} threads: {state}\n")
-    done = [found for row in wanted for found in store.rows(key, threads) if found.identity == row.identity]
+    done = reported(store, key, threads, wanted if quick else [])
     checked = gates(done, threads)
     return Outcome(
         environment=environment,
@@ -116,6 +116,17 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
         failures=tuple(gate.line() for gate in checked if gate.state == FAIL),
         plots={"": realisations(done)},
     )
+
+
+def reported(store: Store, key: str, threads: int, wanted: Sequence[Row]) -> list[Row]:
+    """The rows of a report: those of ``wanted``, or where it is empty all of the matrix that are done."""
+    matrix = [
+        Row(case, runtime, threads, key)
+        for case in Selection().cases(quick=False)
+        for runtime in Selection().targets()
+    ]
+    known = {row.identity: row for row in store.rows(key, threads)}
+    return [known[row.identity] for row in wanted or matrix if row.identity in known]
 
 
 def _measured(case: Case, rows: list[Row], shared: _Run) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.realisation.accounts import Account, account_of
+from benchmarks.realisation.benchmark import reported
 from benchmarks.realisation.cases import Case
 from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS, gates
 from benchmarks.realisation.plot import realisations
@@ -192,6 +193,15 @@ def test_a_rerun_finds_what_is_done(tmp_path):
     assert [each.error for each in again.rows("k", 1)] == ["", "killed"]
     again.add(row(planned=7.0))
     assert Store(path).get(Row(R3D, "onnxruntime", 1, "k")).median_ms(PLANNED) == 7.0
+
+
+def test_a_report_has_every_row_of_the_matrix_that_is_done(tmp_path):
+    store = Store(tmp_path / "rows.jsonl")
+    done = [row(Case("vgg16", "cp", "1/2")), row(THETIS, "tflite"), row(Case("image_net", "tucker", "1/4"))]
+    for each in (*done, row(threads=2), row(key="another machine")):
+        store.add(each)
+    assert reported(store, "k", 1, []) == [done[1], done[0]]
+    assert reported(store, "k", 1, [done[2], row()]) == [done[2]]
 
 
 def test_a_torn_line_costs_one_row(tmp_path):

@@ -262,7 +262,13 @@ def _packed(
 ) -> Iterator[Candidate]:
     shape = units[0].input_shape
     variant = packed.dense(factor) if factor.groups > 1 and factor.in_channels <= scope.lanes else factor
-    reads = [NATIVE] + [FRAMES] * (factor.spatial_rank == 3 and Layout.FRAMES in scope.layouts)
+    reads = [NATIVE]
+    if (
+        factor.spatial_rank == 3
+        and Layout.FRAMES in scope.layouts
+        and not units[0].inputs[0].is_graph_input()
+    ):
+        reads.append(FRAMES)
     for packing in packed.packings(variant, shape, scope.lanes)[: scope.packings]:
         for tail in _tails(follow, packing.blocks):
             for label in reads:
@@ -272,11 +278,14 @@ def _packed(
 
 
 def _tails(follow: Sequence[Unit], blocks: Shape) -> Iterator[tuple[Unit, ...]]:
-    for tail in packed.ends(follow):
+    """What may be packed with a factor: nothing, or all that can, with the pool behind it."""
+    yield ()
+    tail = packed.followers(follow)
+    after = follow[len(tail)] if len(tail) < len(follow) else None
+    if after is not None and packed.can_pool(after, blocks):
+        tail = (*tail, after)
+    if tail:
         yield tail
-        after = follow[len(tail)] if len(tail) < len(follow) else None
-        if after is not None and packed.can_pool(after, blocks):
-            yield (*tail, after)
 
 
 def _packed_candidate(

@@ -55,16 +55,16 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         pad_ranks=target.runtime == "onnxruntime" or effort == "max",
         waste={"low": 1.5, "normal": 2.5}.get(effort, 6.0),
     )
-    blocks = {"low": 3, "normal": 5}.get(effort, 9)
+    blocks = {"low": 2, "normal": 3}.get(effort, 9)
     trial = MeasureOptions(
         threads=threads,
         warmup_calls=1,
         warmup_seconds=0.01,
         per_block=1,
         min_blocks=blocks,
-        max_blocks=3 * blocks,
-        max_seconds=0.2 * blocks,
+        max_blocks=5 * blocks,
+        max_seconds=0.3 * blocks,
         resamples=10,
     )
-    check = MeasureOptions(threads=threads, min_blocks=2 * blocks, max_seconds=2.0 * blocks, resamples=100)
+    check = MeasureOptions(threads=threads, min_blocks=3 * blocks, max_seconds=3.0 * blocks, resamples=100)
     return Settings(scope, trial, check)

@@ -66,7 +66,7 @@ class Pricing:
             for each in (trial, *(base_trial(port, self.opset) for port in ports)):
                 if self.table.get(self.place, each.sha256) is None:
                     needed.setdefault(each.sha256, each)
-        trials = list(needed.values())
+        trials = sorted(needed.values(), key=lambda trial: trial.macs)
         batches = [trials[i : i + BATCH] for i in range(0, len(trials), BATCH)]
         for batch in track(((f"{len(b)} trials", b) for b in batches), progress, "Time forms", len(batches)):
             self._time(batch)

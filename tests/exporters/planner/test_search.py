@@ -107,13 +107,13 @@ TABLES = {
         lambda: clip_net(groups=2),
         {"plain": 1, "frames.sum": 0.4},
         ["frames.sum"],
-        {"Conv": 3, "Add": 2, "Slice": 3, "Concat": 1, "Reshape": 2, "Transpose": 2},
+        {"Conv": 3, "Add": 2, "Slice": 2, "Concat": 1, "Reshape": 2, "Transpose": 2},
     ),
     "frames.joined": (
         clip_net,
         {"plain": 1, "frames.joined": 0.4},
         ["frames.joined"],
-        {"Conv": 1, "Slice": 3, "Concat": 2, "Reshape": 2, "Transpose": 2},
+        {"Conv": 1, "Slice": 2, "Concat": 2, "Reshape": 2, "Transpose": 2},
     ),
     "frames.banded": (
         lambda: clip_net(4),
@@ -125,7 +125,7 @@ TABLES = {
         pooled_clip,
         {"plain": 1, "frames": 0.3},
         ["frames.sum", "frames.pool"],
-        {"Conv": 3, "Add": 2, "MaxPool": 1, "Max": 1, "Slice": 5, "Concat": 1, "Reshape": 2, "Transpose": 2},
+        {"Conv": 3, "Add": 2, "MaxPool": 1, "Max": 1, "Slice": 4, "Concat": 1, "Reshape": 2, "Transpose": 2},
     ),
     "matmul.last": (
         pointwise_net,

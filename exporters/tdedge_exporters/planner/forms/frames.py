@@ -71,7 +71,7 @@ def _direct(factor: Factor) -> Emit:
 
 
 def shifted(e: Emitter, x: ir.Value, factor: Factor, frames_out: int) -> list[ir.Value]:
-    """For every time tap the frames it meets: (T_out, C, H, W) each."""
+    """For every time tap the frames it meets: (T_out, C, H, W) each; ``x`` itself where those are all."""
     begin, end = factor.pads[0]
     step, spread = factor.stride[0], factor.dilation[0]
     frames, *frame = shape_of(x)
@@ -83,9 +83,12 @@ def shifted(e: Emitter, x: ir.Value, factor: Factor, frames_out: int) -> list[ir
     if end:
         parts.append(e.constant(np.zeros((end, *frame)), x))
     whole = e.concat(parts, 0)
+    firsts = [tap * spread for tap in range(factor.kernel_size[0])]
     return [
-        e.slice(whole, 0, tap * spread, tap * spread + (frames_out - 1) * step + 1, step)
-        for tap in range(factor.kernel_size[0])
+        x
+        if step == 1 and first == begin and frames_out == frames
+        else e.slice(whole, 0, first, first + (frames_out - 1) * step + 1, step)
+        for first in firsts
     ]
 
 

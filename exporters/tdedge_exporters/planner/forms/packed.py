@@ -14,10 +14,10 @@ clip is handled as frames (T, C, H, W), and the frames one block of outputs read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import product
+from itertools import product, takewhile
 from math import prod
 
 import numpy as np
@@ -294,16 +294,9 @@ def _unpack(e: Emitter, x: Packed) -> ir.Value:
     return e.reshape(y, (shape_of(y)[0], x.channels, x.outputs[0])) if len(x.axes) == 1 else y
 
 
-def ends(run: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
-    """What of the units behind a factor may join it: none, or all that can."""
-    follow = []
-    for unit in run:
-        if not can_follow(unit):
-            break
-        follow.append(unit)
-    yield ()
-    if follow:
-        yield tuple(follow)
+def followers(run: Sequence[Unit]) -> tuple[Unit, ...]:
+    """The units behind a factor that can join it, as far as they come."""
+    return tuple(takewhile(can_follow, run))
 
 
 def dense(factor: Factor) -> Factor:

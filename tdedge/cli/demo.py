@@ -37,7 +37,7 @@ def demo(
     ] = Path("tdedge-demo"),
     to: Annotated[str, typer.Option("--to", help="Targets, comma-separated.")] = opt.TARGETS,
     threads: Annotated[int, typer.Option(help="Threads of one inference.")] = 1,
-    effort: opt.Effort = "normal",
+    effort: opt.Effort = "low",
     seconds: Annotated[float, typer.Option(help="Time per comparison, after warm-up.")] = 15.0,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -47,7 +47,8 @@ def demo(
     """Compress, export, verify and measure the THETIS network; print one table and write one page."""
     output = Output(json=json, quiet=quiet, no_progress=no_progress)
     outputs = [
-        output_folder / name for name in ("dense", "compressed", "clip.npz", "result.json", "report.html")
+        output_folder / name
+        for name in ("dense", "compressed", "planned", "clip.npz", "result.json", "report.html")
     ]
     for path in outputs:
         if path.exists() and not force:
@@ -69,13 +70,16 @@ def demo(
         np.savez_compressed(part, clip=thetis.example_inputs()[0].numpy())
     with output.progress() as progress:
         results: dict[str, ExportResult] = {}
-        for name, plan in (("dense", None), ("compressed", thetis.PLAN)):
+        exports = [("dense", None, "none"), ("compressed", thetis.PLAN, "none")]
+        if effort != "none":
+            exports.append(("planned", thetis.PLAN, effort))
+        for name, plan, planning in exports:
             results[name] = export(
                 source,
                 output_folder / name,
                 to=to,
                 plan=plan,
-                effort=effort,
+                effort=planning,
                 threads=threads,
                 inputs=clip,
                 force=force,
@@ -84,7 +88,7 @@ def demo(
         planned = runs.plan_runs([output_folder / name for name in results])
         comparisons = runs.compare(planned, settings, progress=progress)
 
-    small = results["compressed"]
+    small = list(results.values())[-1]
     parities = {entry.target: entry.parity["max_rel"] for entry in small.manifest.targets}
     document: dict[str, Any] = {
         "schema_version": 1,
@@ -106,7 +110,7 @@ def _page(results: dict[str, ExportResult], comparisons: list[Comparison]) -> st
     """The HTML page of the demo."""
     from tdedge.report.page import page
 
-    small = results["compressed"]
+    small = list(results.values())[-1]
     rows = small.compression.rows if small.compression is not None else []
     layers = [
         (row.name, row.macs_before, row.macs_after) for row in rows if row.macs_before != row.macs_after

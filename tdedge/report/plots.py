@@ -1,6 +1,7 @@
 """The plots of the HTML page, as SVG text: one function per plot.
 
-Two colours carry one meaning everywhere: grey is the reference network, blue the other.
+Colours carry one meaning everywhere: grey is the reference network, blue the other, light blue what lies
+between.
 """
 
 from __future__ import annotations
@@ -13,24 +14,33 @@ from tdedge.report.comparison import Comparison
 
 REFERENCE = "#8c8c8c"
 OTHER = "#1f6fb4"
+BETWEEN = "#9cc3e4"
 PROMISE = "#d9a441"
 
 
 def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
-    """Per target: the MAC ratio the arithmetic promises beside the speed-up the clock shows."""
-    figure, axes = _figure(7.2, 0.9 + 0.75 * len(comparisons))
+    """Per target: the MAC ratio the arithmetic promises beside the speed-ups the clock shows."""
+    most = max(len(comparison.rows()) for comparison in comparisons)
+    figure, axes = _figure(7.2, 0.9 + 0.38 * most * len(comparisons))
+    height = 0.8 / most
     for index, comparison in enumerate(comparisons):
-        row = comparison.rows()[-1]
-        bars = [("promised by MACs", row.mac_ratio, PROMISE, -0.19), ("measured", row.speedup, OTHER, 0.19)]
-        for name, value, colour, shift in bars:
-            if value is None:
+        rows = comparison.rows()[1:]
+        promised = rows[-1].mac_ratio
+        top = index - height * len(rows) / 2
+        if promised is not None:
+            name = "promised by MACs" if index == 0 else None
+            axes.barh(top, promised, 0.9 * height, color=PROMISE, label=name)
+            _beside(axes, promised, top, f"{promised:.2f}x")
+        for place, row in enumerate(rows, 1):
+            if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
                 continue
-            axes.barh(index + shift, value, 0.34, color=colour, label=name if index == 0 else None)
-            end = max(value, row.speedup_high or 0) if name == "measured" else value
-            _beside(axes, end, index + shift, f"{value:.2f}x")
-        if row.speedup is not None and row.speedup_low is not None and row.speedup_high is not None:
+            y = top + place * height
+            name = f"measured: {row.label}" if len(rows) > 1 else "measured"
+            colour = OTHER if place == len(rows) else BETWEEN
+            axes.barh(y, row.speedup, 0.9 * height, color=colour, label=name if index == 0 else None)
+            _beside(axes, max(row.speedup, row.speedup_high), y, f"{row.speedup:.2f}x")
             spread = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
-            axes.errorbar(row.speedup, index + 0.19, xerr=spread, color="black", lw=1, capsize=2)
+            axes.errorbar(row.speedup, y, xerr=spread, color="black", lw=1, capsize=2)
     axes.set_yticks(
         range(len(comparisons)), [comparison.target for comparison in comparisons], parse_math=False
     )

@@ -222,20 +222,22 @@ def profile(label: str, profiled: Mapping[str, Any]) -> Table:
 
 
 def summary(runs: Sequence[Comparison], parities: Mapping[str, float]) -> Table:
-    """The one table of the demo: a row per target, the last network against the first."""
+    """The one table of the demo: a row per target, every later network against the first."""
+    later = [row.label for row in runs[0].rows()[1:]]
     table = _table(
-        "Dense against compressed", "target", "parameters", "MACs", "measured", "realisation", "latency",
-        "own memory", "parity",
+        "Times faster than the dense network", "target", "parameters", "MACs", *later, "realisation",
+        "latency", "own memory", "parity",
     )  # fmt: skip
     for run in runs:
-        first, last = run.rows()[0], run.rows()[-1]
+        rows = run.rows()
+        first, last = rows[0], rows[-1]
         table.add_row(
             run.target,
             numbers.ratio(last.params_ratio),
             numbers.ratio(last.mac_ratio),
-            numbers.ratio(last.speedup),
-            "-" if last.realisation is None else f"{last.realisation:.2f}",
-            f"{numbers.milliseconds(first.latency_ms)} > {numbers.milliseconds(last.latency_ms)}",
+            *(numbers.ratio(row.speedup) for row in rows[1:]),
+            " > ".join("-" if row.realisation is None else f"{row.realisation:.2f}" for row in rows[1:]),
+            " > ".join(numbers.milliseconds(row.latency_ms) for row in rows),
             f"{numbers.mebibytes(first.own_memory_bytes)} > {numbers.mebibytes(last.own_memory_bytes)}",
             numbers.error(parities.get(run.target)),
         )

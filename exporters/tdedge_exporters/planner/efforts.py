@@ -66,5 +66,5 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         max_seconds=0.3 * blocks,
         resamples=10,
     )
-    check = MeasureOptions(threads=threads, min_blocks=3 * blocks, max_seconds=3.0 * blocks, resamples=100)
+    check = MeasureOptions(threads=threads, min_blocks=3 * blocks, max_seconds=2.0 * blocks, resamples=100)
     return Settings(scope, trial, check)

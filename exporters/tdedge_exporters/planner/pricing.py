@@ -19,6 +19,7 @@ from tdedge_exporters.planner.candidates import Candidate
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.layouts import Label
 from tdedge_exporters.planner.trials import Port, Trial, base_trial, candidate_trial, conversion_trial
+from tdedge_runtimes.errors import RuntimeMissing, RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
 
 #: Times models side by side: label -> file, how -> label -> cost.
@@ -79,11 +80,25 @@ class Pricing:
                 folder.mkdir()
                 with contextlib.suppress(UnsupportedError):  # stays without a time: impossible
                     files[trial.sha256] = lowering.lower(trial.build(), folder, self.target).entry
-            costs = self.measure(files, self.target, self.options) if files else {}
+            costs = self._measured(files)
         for trial in batch:
             if trial.sha256 in costs:
                 self.table.put(self.place, trial.sha256, trial.key, costs[trial.sha256])
                 self.measured += 1
+
+    def _measured(self, files: Mapping[str, Path]) -> Mapping[str, Cost]:
+        """Times of files; where they fail together each is timed alone, and what fails then is impossible."""
+        if not files:
+            return {}
+        try:
+            return self.measure(files, self.target, self.options)
+        except RuntimeMissing:
+            raise
+        except RuntimesError:
+            if len(files) == 1:
+                return {}
+        alone = (self._measured({label: path}) for label, path in files.items())
+        return {label: cost for costs in alone for label, cost in costs.items()}
 
     def candidate_ms(self, candidate: Candidate) -> float:
         """What a candidate costs in its place."""

@@ -9,6 +9,7 @@ from tdedge_exporters.planner.costs import Cost, CostTable
 from tdedge_exporters.planner.layouts import LAST, NATIVE
 from tdedge_exporters.planner.pricing import BATCH, IMPOSSIBLE_MS
 from tdedge_exporters.planner.trials import base_trial, candidate_trial, conversion_trial
+from tdedge_runtimes.errors import RuntimeFailed
 
 
 def chain():
@@ -39,6 +40,23 @@ def test_every_trial_is_timed_once_in_batches():
     resumed = pricing(table, again)
     resumed.prepare(offered, [])
     assert (again.asked, resumed.measured) == ([], 0)
+
+
+def test_a_trial_that_fails_is_impossible_and_the_others_are_not():
+    offered = candidates(chain(), Scope())
+    bad = candidate_trial(offered[1], 18)[0].sha256
+    table = CostTable()
+
+    def fails(files, target, options):
+        if bad in files:
+            raise RuntimeFailed("the worker was ended by SIGKILL")
+        return {label: Cost(1.0) for label in files}
+
+    prices = pricing(table, fails)
+    prices.prepare(offered, [])
+    assert prices.candidate_ms(offered[1]) == IMPOSSIBLE_MS
+    others = [each for each in offered if candidate_trial(each, 18)[0].sha256 != bad]
+    assert all(prices.candidate_ms(each) < 2 for each in others)
 
 
 def test_what_was_interrupted_goes_on():

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from tdedge.compose import NotExactError, compose
 from tdedge.factor import Factor, Shape
+from tdedge_exporters.planner import grouping
 from tdedge_exporters.planner.blocking import axes_of, packed_macs
 from tdedge_exporters.planner.emitter import Emitter
 from tdedge_exporters.planner.forms import conv, frames, matmul, packed, segments, steps, views, volume
@@ -195,7 +196,9 @@ def _forms(net: Network, units: tuple[Unit, ...], factor: Factor, scope: Scope) 
     shape = units[0].input_shape
     variants = [("", factor)]
     if 1 < factor.groups < factor.in_channels and factor.out_channels <= scope.lanes:
-        variants.append(("dense ", packed.dense(factor)))
+        variants.append(("dense ", grouping.dense(factor)))
+    if (apart := grouping.grouped(factor)) is not None:
+        variants.append(("grouped ", apart))
     for prefix, variant in variants:
         for zeros_in, zeros_out in _zeros(net, units, variant, scope):
             wide = padded(variant, zeros_in, zeros_out)
@@ -261,7 +264,7 @@ def _packed(
     scope: Scope,
 ) -> Iterator[Candidate]:
     shape = units[0].input_shape
-    variant = packed.dense(factor) if factor.groups > 1 and factor.in_channels <= scope.lanes else factor
+    variant = grouping.dense(factor) if factor.groups > 1 and factor.in_channels <= scope.lanes else factor
     reads = [NATIVE]
     if (
         factor.spatial_rank == 3

@@ -83,7 +83,9 @@ class Conversion(_Part):
 
 
 class Check(_Part):
-    """Latency of both whole networks, interleaved."""
+    """Latency of both whole networks: timed interleaved, or predicted."""
+
+    kind: Literal["measured", "predicted"] = "measured"
 
     plain_ms: float
     planned_ms: float
@@ -149,7 +151,7 @@ def of(planned: Planned, target: Target, place: Place, effort: str) -> TargetPla
             Piece(
                 **_form(candidate, cost),
                 key=key_sha256(candidate.key)[:12],
-                kind=None if cost is None else "measured",
+                kind=None if cost is None else "predicted" if planned.is_predicted else "measured",
                 rejected=tuple(sorted(beside, key=lambda row: (row.gap_ms is None, row.gap_ms))),
             )
         )
@@ -202,7 +204,8 @@ def _check(planned: Planned) -> Check | None:
     if not planned.checked_ms:
         return None
     plain_ms, planned_ms = (planned.checked_ms[label].median_ms for label in ("plain", "planned"))
-    return Check(plain_ms=plain_ms, planned_ms=planned_ms)
+    kind: Literal["measured", "predicted"] = "predicted" if planned.is_predicted else "measured"
+    return Check(kind=kind, plain_ms=plain_ms, planned_ms=planned_ms)
 
 
 def _why(planned: Planned, kept: str) -> str:
@@ -213,7 +216,8 @@ def _why(planned: Planned, kept: str) -> str:
             "no other form of any part was faster" if alone else "the target cannot run the planned network"
         )
     verdict = "faster" if kept == "planned" else "not faster"
-    return f"the planned network is {verdict}: {check.planned_ms:.2f} ms, plain {check.plain_ms:.2f} ms"
+    told = "predicted to be " if check.kind == "predicted" else ""
+    return f"the planned network is {told}{verdict}: {check.planned_ms:.2f} ms, plain {check.plain_ms:.2f} ms"
 
 
 def replay(model: ir.Model, plan: TargetPlan) -> ir.Model:

@@ -21,6 +21,7 @@ from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
 from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
+from tdedge_exporters.planner.roofline import Roofline
 from tdedge_exporters.planner.search import Choice, search
 from tdedge_exporters.planner.units import Network, network
 from tdedge_runtimes.environment import describe_environment
@@ -40,6 +41,8 @@ class Planned:
             planned one, or the target cannot run it.
         searched: what the costs of the parts alone chose, whatever the check said.
         conversions: what ``searched`` stores otherwise on the way, with its milliseconds.
+        is_predicted: whether times come from a roofline model, where the table had none; those of whole
+            networks then always do.
     """
 
     model: ir.Model
@@ -48,6 +51,7 @@ class Planned:
     checked_ms: dict[str, Cost]
     searched: Choice
     conversions: tuple[tuple[ir.Value, Label, Label, float], ...]
+    is_predicted: bool = False
 
 
 def plan(
@@ -68,7 +72,7 @@ def plan(
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
     options = tuple(zip(offered, costs, strict=True))
     if all(candidate.is_plain for candidate in best.chosen):
-        return Planned(model, best, options, {}, best, ())
+        return Planned(model, best, options, {}, best, (), bool(pricing.predicted))
     made = tuple((*each, pricing.conversion_ms(*each)) for each in conversions(net, best.chosen))
     planned = rebuild(net, best.chosen)
     timed: dict[str, Cost] = {}
@@ -76,8 +80,8 @@ def plan(
         for _ in track([("", None)], progress, "Time the whole network", 1):
             timed = check({"plain": model, "planned": planned})
     if timed and timed["planned"].median_ms < timed["plain"].median_ms:
-        return Planned(planned, best, options, timed, best, made)
-    return Planned(model, first, options, timed, best, made)
+        return Planned(planned, best, options, timed, best, made, bool(pricing.predicted))
+    return Planned(model, first, options, timed, best, made, bool(pricing.predicted))
 
 
 def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Value, Label, Label]]:
@@ -139,6 +143,7 @@ def plan_target(
     effort: str = "normal",
     threads: int = 1,
     measure: Measure = local_measure,
+    roofline: Roofline | None = None,
     progress: Progress = SILENT,
 ) -> Planned:
     """Plan ``model`` for ``target`` on the machine that ``measure`` times on.
@@ -150,6 +155,7 @@ def plan_target(
         effort: one of :data:`tdedge_exporters.planner.efforts.EFFORTS`, but not ``none``.
         threads: of one inference.
         measure: times files, see :data:`tdedge_exporters.planner.pricing.Measure`.
+        roofline: predicts what the table lacks; with it nothing is timed.
         progress: told about every batch of trials.
 
     Raises:
@@ -159,7 +165,20 @@ def plan_target(
     chosen = settings(effort, target, threads=threads)
     opset = model.graph.opset_imports[""]
     pricing = Pricing(table, here(target, threads), target, measure, chosen.trial, opset)
-    return plan(model, pricing, chosen.scope, checker(target, measure, chosen.check), progress)
+    check = checker(target, measure, chosen.check)
+    if roofline is not None:
+        pricing.roofline = roofline
+        check = predictor(roofline)
+    return plan(model, pricing, chosen.scope, check, progress)
+
+
+def predictor(roofline: Roofline) -> Callable[[dict[str, ir.Model]], dict[str, Cost]]:
+    """Predicts whole networks."""
+
+    def check(models: dict[str, ir.Model]) -> dict[str, Cost]:
+        return {label: Cost(roofline.predict_ms(model)) for label, model in models.items()}
+
+    return check
 
 
 def here(target: Target, threads: int) -> Place:

@@ -15,7 +15,7 @@ clip is handled as frames (T, C, H, W), and the frames one block of outputs read
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import product, takewhile
 from math import prod
@@ -297,16 +297,3 @@ def _unpack(e: Emitter, x: Packed) -> ir.Value:
 def followers(run: Sequence[Unit]) -> tuple[Unit, ...]:
     """The units behind a factor that can join it, as far as they come."""
     return tuple(takewhile(can_follow, run))
-
-
-def dense(factor: Factor) -> Factor:
-    """A grouped factor as one with a single group, zeros between its blocks."""
-    if factor.groups == 1:
-        return factor
-    out, into, *taps = factor.kernel.shape
-    per = out // factor.groups
-    kernel = np.zeros((out, into * factor.groups, *taps), factor.kernel.dtype)
-    for group in range(factor.groups):
-        rows = slice(group * per, (group + 1) * per)
-        kernel[rows, group * into : (group + 1) * into] = factor.kernel[rows]
-    return replace(factor, kernel=kernel, groups=1)

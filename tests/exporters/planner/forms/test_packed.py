@@ -11,6 +11,7 @@ from support.graphs import Net, ops, run
 from support.planning import SETTINGS, TOLERANCE, assert_factor, factors, sample, single
 
 from tdedge.factor import Factor, Shape
+from tdedge_exporters.planner import grouping
 from tdedge_exporters.planner.forms import packed, volume
 from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Layout, convert
 from tdedge_exporters.planner.units import Unit, network
@@ -45,7 +46,7 @@ def dense_cases(draw, axes):
     shape = (1 if axes == 3 else batch, *rest)
     blocks = tuple(draw(st.integers(1, 4)) for _ in range(axes))
     reads = draw(st.sampled_from([Layout.NATIVE, Layout.FRAMES, None])) if axes == 3 else Layout.NATIVE
-    return packed.dense(factor), shape, blocks, reads
+    return grouping.dense(factor), shape, blocks, reads
 
 
 @settings(SETTINGS, max_examples=300)
@@ -62,7 +63,7 @@ def test_any_geometry_and_block(case):
 def test_grouped_factors_written_dense(case):
     factor, shape = case
     x = sample(shape)
-    dense = packed.dense(factor)
+    dense = grouping.dense(factor)
     assert dense.groups == 1
     (y,) = run(single(shape, lambda e, x: e.activation(e.conv(
         x, dense.kernel, dense.bias, stride=dense.stride, pads=dense.pads, dilation=dense.dilation

@@ -1,0 +1,76 @@
+"""What a graph takes by the roofline model: the fallback where a target cannot be timed.
+
+    t = sum over nodes of max(flops / (peak * filled lanes), bytes / bandwidth)
+
+flops are two per multiply-accumulate of Conv, Gemm and MatMul; filled lanes is the share of whole SIMD
+vectors that their output channels use; bytes are those a node reads and writes, constants included; Reshape
+moves nothing. Activations are free: runtimes compute them in the operator before. (Source: Williams,
+Waterman, Patterson, "Roofline", Communications of the ACM 52(4), 2009.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import onnx_ir as ir
+
+_FREE = frozenset(
+    ("Reshape", "Relu", "Clip", "Sigmoid", "Tanh", "Identity", "Flatten", "Squeeze", "Unsqueeze")
+)
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """What one device can do with one thread or several.
+
+    Attributes:
+        peak_gflops: best rate of a matrix product or convolution, in 10^9 operations per second.
+        bandwidth_gbs: best rate of reading and writing memory, in 10^9 bytes per second.
+        lanes: SIMD lanes of float32.
+    """
+
+    peak_gflops: float
+    bandwidth_gbs: float
+    lanes: int = 16
+
+    def predict_ms(self, model: ir.Model) -> float:
+        """Milliseconds of one inference; values of unknown shape count as one element."""
+        return sum(self._node_ms(node) for node in model.graph)
+
+    def _node_ms(self, node: ir.Node) -> float:
+        if node.op_type in _FREE:
+            return 0.0
+        moved = sum(_bytes(value) for value in (*node.inputs, *node.outputs) if value is not None)
+        return max(self._flops(node) / self.peak_gflops, moved / self.bandwidth_gbs) / 1e6
+
+    def _flops(self, node: ir.Node) -> float:
+        """Operations, as many as the idle lanes make of them."""
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            return 0.0
+        weight, result = node.inputs[1], node.outputs[0]
+        assert weight is not None
+        shape, made = _shape(weight), _shape(result)
+        if node.op_type == "Conv":
+            channels, per_output = shape[0], prod(shape[1:])
+            group = node.attributes.get("group")
+            channels = channels if group is None or group.as_int() == 1 else made[1]
+        else:
+            channels = made[-1]
+            first = node.inputs[0]
+            assert first is not None
+            per_output = _shape(first)[-1]
+        filled = channels / (self.lanes * -(-channels // self.lanes))
+        return 2.0 * prod(made) * per_output / filled
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    """The shape of a value; one element where it is not known."""
+    if value.shape is None or not value.shape.is_static():
+        return (1,)
+    return tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
+
+
+def _bytes(value: ir.Value) -> int:
+    itemsize = value.dtype.itemsize if value.dtype is not None else 4
+    return int(prod(_shape(value)) * itemsize)

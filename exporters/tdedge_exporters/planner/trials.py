@@ -28,6 +28,8 @@ from tdedge_exporters.planner.units import static_shape
 
 #: Channels outside the adapters.
 WIDTH = 16
+#: Raised when a form or a conversion writes other nodes than before: its old times are not found again then.
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,12 @@ def candidate_trial(candidate: Candidate, opset: int) -> tuple[Trial, list[Port]
     def build() -> ir.Model:
         return _model(inputs, output, lambda e, x: candidate.emit(e, x)[0], opset)
 
-    key = {"trial": "form", "ports": [port.key() for port in (*inputs, output)], **candidate.key}
+    key = {
+        "trial": "form",
+        "version": VERSION,
+        "ports": [port.key() for port in (*inputs, output)],
+        **candidate.key,
+    }
     return Trial(key, build, candidate.macs), [port for port in (*inputs, output) if not port.bare]
 
 
@@ -104,7 +111,7 @@ def conversion_trial(value: ir.Value, source: Label, target: Label, opset: int) 
     def build() -> ir.Model:
         return _model([given], wanted, lambda e, x: convert(e, x[0], shape, source, target), opset)
 
-    key = {"trial": "convert", "ports": [given.key(), wanted.key()]}
+    key = {"trial": "convert", "version": VERSION, "ports": [given.key(), wanted.key()]}
     return Trial(key, build), [port for port in (given, wanted) if not port.bare]
 
 

@@ -131,7 +131,7 @@ TABLES = {
         pointwise_net,
         {"plain": 1, "matmul.last": 0.4},
         ["matmul.last"],
-        {"MatMul": 1, "Transpose": 2},
+        {"Gemm": 1, "Transpose": 2, "Reshape": 2},
     ),
     "matmul.left": (
         pointwise_net,

@@ -5,8 +5,9 @@
     in time    y_c = M_c x_c   x (C, T, H*W), a view of the native clip; M_c (T_out, T) banded:
                                M_c[t, s*t + d*k - pad] = W[c, k]
 
-``last`` and ``left`` are exact for ungrouped pointwise factors (``last`` also with a stride: positions are
-picked first); ``in time`` for depthwise k x 1 x 1 factors and a batch of 1.
+``last`` is one Gemm over all positions, bias and activation fused. It and ``left`` are exact for
+ungrouped pointwise factors (``last`` also with a stride: positions are picked first), ``in time`` for
+depthwise k x 1 x 1 factors and a batch of 1.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ def _last(factor: Factor) -> Emit:
     def emit(e: Emitter, x: ir.Value) -> ir.Value:
         for axis, step in enumerate(factor.stride, 1):
             x = e.slice(x, axis, 0, shape_of(x)[axis], step) if step > 1 else x
-        y = e.matmul(x, e.constant(factor.kernel.reshape(factor.out_channels, -1).T, x))
+        sizes = shape_of(x)
+        flat = e.reshape(x, (prod(sizes[:-1]), sizes[-1]))
+        inputs = [flat, e.constant(factor.kernel.reshape(factor.out_channels, -1), x)]
         if factor.bias is not None:
-            y = e.binary("Add", y, e.constant(factor.bias, x))
-        return e.activation(y, factor.activation)
+            inputs.append(e.constant(factor.bias, x))
+        y = e.op("Gemm", inputs, (prod(sizes[:-1]), factor.out_channels), transB=1)
+        return e.reshape(e.activation(y, factor.activation), (*sizes[:-1], factor.out_channels))
 
     return emit
 

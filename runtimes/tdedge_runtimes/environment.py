@@ -63,6 +63,18 @@ def cpu_model(cpuinfo: str | None = None) -> str:
     return platform.processor() or platform.machine()
 
 
+def simd_lanes(machine: str | None = None, cpuinfo: str | None = None) -> int:
+    """Float32 numbers a kernel works on side by side: 16 with AVX-512, else 8 (AVX2; two NEON vectors).
+
+    Args:
+        machine: as ``platform.machine()``; this machine's by default.
+        cpuinfo: a /proc/cpuinfo text; this machine's by default.
+    """
+    text = _read(Path("/proc/cpuinfo")) if cpuinfo is None else cpuinfo
+    is_x86 = (machine or platform.machine()).lower() in ("x86_64", "amd64")
+    return 16 if is_x86 and "avx512f" in (text or "").split() else 8
+
+
 def affinity() -> Any:
     """The cores this process may use, or a figure with the reason where the system does not tell."""
     get = getattr(os, "sched_getaffinity", None)

@@ -70,3 +70,9 @@ def test_a_runtime_that_is_not_installed_has_no_version(monkeypatch):
     versions = module.versions()
     assert versions["no-such-runtime"] is None
     assert {"numpy", "onnxruntime", "openvino", "ai-edge-litert", "tflite-runtime"} < set(versions)
+
+
+def test_simd_lanes_of_processors():
+    assert module.simd_lanes("x86_64", "flags : fpu avx2 avx512f avx512bw") == 16
+    assert module.simd_lanes("x86_64", "flags : fpu avx avx2") == 8
+    assert module.simd_lanes("aarch64", "Features : fp asimd") == 8

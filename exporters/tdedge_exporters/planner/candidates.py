@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -162,14 +162,18 @@ def _factors(net: Network, unit: Unit, scope: Scope) -> Iterator[Candidate]:
     run = net.runs_from(unit, RUN)
     yield plain(unit)
     chain: list[Unit] = []
-    whole: Factor | None = None
     for part in run:
         if part.kind != "factor" or part.factor.spatial_rank != unit.factor.spatial_rank:
             break
-        whole = _composed(whole, part.factor, unit, [*chain, part], scope)
-        if whole is None:
-            break
         chain.append(part)
+        if _composed_macs(chain) > scope.waste * sum(each.factor.macs(each.input_shape) for each in chain):
+            continue
+        try:
+            whole = unit.factor
+            if len(chain) > 1:
+                whole = reduce(compose, (each.factor.astype(np.float64) for each in chain))
+        except NotExactError:
+            break
         yield from _forms(net, tuple(chain), whole, scope)
         yield from _packed((), tuple(chain), whole, run[len(chain) :], scope)
     after = net.following(unit)
@@ -177,18 +181,18 @@ def _factors(net: Network, unit: Unit, scope: Scope) -> Iterator[Candidate]:
         yield from _packed((unit,), (after,), after.factor, net.runs_from(after, RUN)[1:], scope)
 
 
-def _composed(
-    whole: Factor | None, factor: Factor, first: Unit, chain: Sequence[Unit], scope: Scope
-) -> Factor | None:
-    """``factor`` after ``whole`` as one factor; None where not exact, or far more work."""
-    if whole is None:
-        return factor
-    budget = scope.waste * sum(unit.factor.macs(unit.input_shape) for unit in chain)
-    try:
-        joined = compose(whole.astype(np.float64), factor.astype(np.float64))
-    except NotExactError:
-        return None
-    return joined if joined.macs(first.input_shape) <= budget else None
+def _composed_macs(chain: Sequence[Unit]) -> int:
+    """Multiply-accumulates of a chain as one factor, from its geometry alone."""
+    factors = [unit.factor for unit in chain]
+    groups = math.gcd(*(factor.groups for factor in factors))
+    taps = 1
+    for axis in range(factors[0].spatial_rank):
+        reach, step = 1, 1
+        for factor in factors:
+            reach += (factor.kernel_size[axis] - 1) * factor.dilation[axis] * step
+            step *= factor.stride[axis]
+        taps *= reach if len(chain) > 1 else factors[0].kernel_size[axis]
+    return math.prod(chain[-1].output_shape) * (factors[0].in_channels // groups) * taps
 
 
 def _forms(net: Network, units: tuple[Unit, ...], factor: Factor, scope: Scope) -> Iterator[Candidate]:

@@ -99,6 +99,7 @@ class TargetPlan(_Part):
     runtime_version: str
     machine: str
     threads: int = Field(ge=1)
+    lanes: int = Field(16, ge=1)
     effort: str
     replayed: bool = False
     kept: Literal["planned", "plain"]
@@ -164,6 +165,7 @@ def of(planned: Planned, target: Target, place: Place, effort: str) -> TargetPla
         runtime_version=place.version,
         machine=place.machine,
         threads=place.threads,
+        lanes=planned.lanes,
         effort=effort,
         kept=kept,
         why=_why(planned, kept),
@@ -254,7 +256,7 @@ def replay(model: ir.Model, plan: TargetPlan) -> ir.Model:
 def _found(net: Network, plan: TargetPlan, where: str) -> list[Candidate]:
     """The candidates that the pieces of ``plan`` name, in execution order."""
     layouts = tuple(layout for layout in Layout if layout is not Layout.NATIVE)
-    scope = settings("max", Target.parse(plan.target), threads=plan.threads).scope
+    scope = settings("max", Target.parse(plan.target), threads=plan.threads, lanes=plan.lanes).scope
     widest = replace(scope, layouts=layouts, packings=10**6, pad_ranks=True)
     all_plain = all(piece.plain for piece in plan.pieces)
     offered = [plain(unit) for unit in net.units] if all_plain else candidates(net, widest)

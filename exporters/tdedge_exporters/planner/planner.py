@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -24,7 +24,7 @@ from tdedge_exporters.planner.rebuild import rebuild
 from tdedge_exporters.planner.roofline import Roofline
 from tdedge_exporters.planner.search import Choice, search
 from tdedge_exporters.planner.units import Network, network
-from tdedge_runtimes.environment import describe_environment
+from tdedge_runtimes.environment import describe_environment, simd_lanes
 from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.session import PACKAGES
 
@@ -43,6 +43,7 @@ class Planned:
         conversions: what ``searched`` stores otherwise on the way, with its milliseconds.
         is_predicted: whether times come from a roofline model, where the table had none; those of whole
             networks then always do.
+        lanes: SIMD lanes that were planned for.
     """
 
     model: ir.Model
@@ -52,6 +53,7 @@ class Planned:
     searched: Choice
     conversions: tuple[tuple[ir.Value, Label, Label, float], ...]
     is_predicted: bool = False
+    lanes: int = 16
 
 
 def plan(
@@ -162,14 +164,15 @@ def plan_target(
         UsageError: unknown effort.
         RuntimesError: a measurement failed.
     """
-    chosen = settings(effort, target, threads=threads)
+    lanes = simd_lanes() if roofline is None else roofline.lanes
+    chosen = settings(effort, target, threads=threads, lanes=lanes)
     opset = model.graph.opset_imports[""]
     pricing = Pricing(table, here(target, threads), target, measure, chosen.trial, opset)
     check = checker(target, measure, chosen.check)
     if roofline is not None:
         pricing.roofline = roofline
         check = predictor(roofline)
-    return plan(model, pricing, chosen.scope, check, progress)
+    return replace(plan(model, pricing, chosen.scope, check, progress), lanes=lanes)
 
 
 def predictor(roofline: Roofline) -> Callable[[dict[str, ir.Model]], dict[str, Cost]]:

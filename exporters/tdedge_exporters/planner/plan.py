@@ -99,7 +99,7 @@ class TargetPlan(_Part):
     runtime_version: str
     machine: str
     threads: int = Field(ge=1)
-    lanes: int = Field(16, ge=1)
+    lanes: int = Field(default=16, ge=1)
     effort: str
     replayed: bool = False
     kept: Literal["planned", "plain"]

@@ -166,7 +166,8 @@ def _factors(net: Network, unit: Unit, scope: Scope) -> Iterator[Candidate]:
         if part.kind != "factor" or part.factor.spatial_rank != unit.factor.spatial_rank:
             break
         chain.append(part)
-        if _composed_macs(chain) > scope.waste * sum(each.factor.macs(each.input_shape) for each in chain):
+        budget = scope.waste * sum(each.factor.macs(each.input_shape) for each in chain)
+        if len(chain) > 1 and _composed_macs(chain) > budget:
             continue
         try:
             whole = unit.factor
@@ -191,7 +192,7 @@ def _composed_macs(chain: Sequence[Unit]) -> int:
         for factor in factors:
             reach += (factor.kernel_size[axis] - 1) * factor.dilation[axis] * step
             step *= factor.stride[axis]
-        taps *= reach if len(chain) > 1 else factors[0].kernel_size[axis]
+        taps *= reach
     return math.prod(chain[-1].output_shape) * (factors[0].in_channels // groups) * taps
 
 

@@ -2,7 +2,7 @@
 
 A row is found by trial, runtime, its version, threads, precision and machine. Times are medians of
 interleaved calls in the worker process (:mod:`tdedge_runtimes.measure`), in milliseconds. The table is a
-SQLite file in the user's cache folder; ``export`` and ``read_json`` carry it elsewhere.
+SQLite file in the user's cache folder; ``rows`` and ``read_rows`` carry it elsewhere.
 """
 
 from __future__ import annotations
@@ -148,11 +148,8 @@ def users_table() -> Iterator[CostTable]:
         writable = os.access(path if path.exists() else path.parent, os.W_OK)
     except OSError:
         writable = False
-    table = CostTable(path if writable else None)
-    try:
+    with open_table(path if writable else None) as table:
         yield table
-    finally:
-        table.close()
 
 
 def default_path() -> Path:

@@ -153,6 +153,16 @@ class Emitter:
         flat = [begin for begin, _ in pads] + [end for _, end in pads]
         return self.op("Pad", [value, self.integers(flat)], shape)
 
+    def pad_first(self, value: ir.Value, begin: int, end: int) -> ir.Value:
+        """Zeros before and after the first axis, joined to it; a negative ``end`` crops."""
+        size, *rest = shape_of(value)
+        parts = [self.slice(value, 0, 0, size + min(end, 0))]
+        if begin:
+            parts.insert(0, self.constant(np.zeros((begin, *rest)), value))
+        if end > 0:
+            parts.append(self.constant(np.zeros((end, *rest)), value))
+        return self.concat(parts, 0)
+
     def conv(
         self,
         value: ir.Value,

@@ -79,15 +79,11 @@ def convert(e: Emitter, value: ir.Value, shape: Sequence[int], source: Label, ta
         return value
     full = stored(shape, Label(Layout.NATIVE, source.zeros))
     rank = len(full)
-    to_native = {
-        Layout.NATIVE: tuple(range(rank)),
-        Layout.FRAMES: (1, 0, *range(2, rank - 1)),  # of the axes without the batch
-        Layout.LAST: (0, rank - 1, *range(1, rank - 1)),
-    }
     here, there = source.layout, target.layout
     if Layout.FRAMES not in (here, there):
-        perm = to_native[Layout.LAST] if here is Layout.LAST else (0, *range(2, rank), 1)
-        return e.transpose(value, perm)
+        return e.transpose(
+            value, (0, rank - 1, *range(1, rank - 1)) if here is Layout.LAST else (0, *range(2, rank), 1)
+        )
     clip = full[1:]
     if here is Layout.FRAMES:
         # (T, C, H, W) -> (C, T, H, W) or (T, H, W, C)

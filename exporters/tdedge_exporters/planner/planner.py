@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -73,8 +73,9 @@ def plan(
     best = search(net, offered, costs, pricing.conversion_ms)
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
     options = tuple(zip(offered, costs, strict=True))
+    about = (bool(pricing.predicted), scope.lanes)
     if all(candidate.is_plain for candidate in best.chosen):
-        return Planned(model, best, options, {}, best, (), bool(pricing.predicted))
+        return Planned(model, best, options, {}, best, (), *about)
     made = tuple((*each, pricing.conversion_ms(*each)) for each in conversions(net, best.chosen))
     planned = rebuild(net, best.chosen)
     timed: dict[str, Cost] = {}
@@ -82,8 +83,8 @@ def plan(
         for _ in track([("", None)], progress, "Time the whole network", 1):
             timed = check({"plain": model, "planned": planned})
     if timed and timed["planned"].median_ms < timed["plain"].median_ms:
-        return Planned(planned, best, options, timed, best, made, bool(pricing.predicted))
-    return Planned(model, first, options, timed, best, made, bool(pricing.predicted))
+        return Planned(planned, best, options, timed, best, made, *about)
+    return Planned(model, first, options, timed, best, made, *about)
 
 
 def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Value, Label, Label]]:
@@ -172,7 +173,7 @@ def plan_target(
     if roofline is not None:
         pricing.roofline = roofline
         check = predictor(roofline)
-    return replace(plan(model, pricing, chosen.scope, check, progress), lanes=lanes)
+    return plan(model, pricing, chosen.scope, check, progress)
 
 
 def predictor(roofline: Roofline) -> Callable[[dict[str, ir.Model]], dict[str, Cost]]:

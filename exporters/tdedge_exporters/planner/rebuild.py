@@ -64,8 +64,7 @@ def rebuild(net: Network, chosen: Sequence[Candidate]) -> ir.Model:
     )
     model = ir.Model(graph, ir_version=net.model.ir_version, producer_name=net.model.producer_name)
     model.metadata_props.update(net.model.metadata_props)
-    for value in list(graph.initializers.values()):
-        g.drop_unused(graph, [value])
+    g.drop_unused(graph, list(graph.initializers.values()))
     return model
 
 

@@ -15,6 +15,8 @@ from math import prod
 
 import onnx_ir as ir
 
+from tdedge_exporters.planner.forms.packed import fill
+
 _FREE = frozenset(
     ("Reshape", "Relu", "Clip", "Sigmoid", "Tanh", "Identity", "Flatten", "Squeeze", "Unsqueeze")
 )
@@ -60,8 +62,7 @@ class Roofline:
             first = node.inputs[0]
             assert first is not None
             per_output = _shape(first)[-1]
-        filled = channels / (self.lanes * -(-channels // self.lanes))
-        return 2.0 * prod(made) * per_output / filled
+        return 2.0 * prod(made) * per_output / fill(channels, self.lanes)
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:

@@ -74,15 +74,10 @@ def shifted(e: Emitter, x: ir.Value, factor: Factor, frames_out: int) -> list[ir
     """For every time tap the frames it meets: (T_out, C, H, W) each; ``x`` itself where those are all."""
     begin, end = factor.pads[0]
     step, spread = factor.stride[0], factor.dilation[0]
-    frames, *frame = shape_of(x)
+    frames = shape_of(x)[0]
     reach = (frames_out - 1) * step + (factor.kernel_size[0] - 1) * spread + 1
     end = max(0, min(end, reach - begin - frames))
-    parts = [x]
-    if begin:
-        parts.insert(0, e.constant(np.zeros((begin, *frame)), x))
-    if end:
-        parts.append(e.constant(np.zeros((end, *frame)), x))
-    whole = e.concat(parts, 0)
+    whole = e.pad_first(x, begin, end)
     firsts = [tap * spread for tap in range(factor.kernel_size[0])]
     return [
         x

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import product, takewhile
 from math import prod
 
@@ -213,14 +212,7 @@ def _gather(e: Emitter, x: ir.Value, axes: Sequence[BlockedAxis]) -> ir.Value:
     if not axes[0].gathered:
         return x
     time = axes[0]
-    frames, *frame = shape_of(x)
-    begin, end = time.pads
-    parts = [e.slice(x, 0, 0, frames + min(end, 0))]
-    if begin:
-        parts.insert(0, e.constant(np.zeros((begin, *frame)), x))
-    if end > 0:
-        parts.append(e.constant(np.zeros((end, *frame)), x))
-    whole = e.concat(parts, 0)
+    whole = e.pad_first(x, *time.pads)
     last = time.input_block * (time.blocks - 1)
     return e.concat([e.slice(whole, 0, f, f + last + 1, time.input_block) for f in range(time.reach)], 1)
 
@@ -252,7 +244,7 @@ def _pool(e: Emitter, x: Packed, pool: Pool | None) -> ir.Value:
         frames = range(windows[0])
         last = steps[0] * (results[0] - 1) + 1
         parts = [e.slice(y, 0, first, first + last, steps[0]) for first in frames]
-        y = _merge(e, parts, pool)
+        y = pool.merge(e, parts)
     planes = ([1, *windows], [1, *steps]) if len(blocks) == 1 else (windows[-2:], steps[-2:])
     y = pool.over(e, y, *planes)
     for axis, size in zip((2, 3), [1, *results][-2:], strict=True):
@@ -267,18 +259,8 @@ def merge_phases(e: Emitter, y: ir.Value, phases: int, channels: int, pool: Pool
         parts = 2 if phases % 2 == 0 else phases
         phases //= parts
         wide = phases * channels
-        y = _merge(e, [e.slice(y, 1, wide * i, wide * (i + 1)) for i in range(parts)], pool)
+        y = pool.merge(e, [e.slice(y, 1, wide * i, wide * (i + 1)) for i in range(parts)])
     return y
-
-
-def _merge(e: Emitter, parts: Sequence[ir.Value], pool: Pool) -> ir.Value:
-    """The largest, or the mean, of equal parts."""
-    if len(parts) == 1:
-        return parts[0]
-    if pool.is_max:
-        return reduce(lambda a, b: e.binary("Max", a, b), parts)
-    total = reduce(lambda a, b: e.binary("Add", a, b), parts)
-    return e.binary("Mul", total, e.constant(np.asarray(1 / len(parts)), total))
 
 
 def _unpack(e: Emitter, x: Packed) -> ir.Value:

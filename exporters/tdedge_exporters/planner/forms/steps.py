@@ -55,6 +55,15 @@ class Pool:
         op = "MaxPool" if self.is_max else "AveragePool"
         return e.op(op, [x], (batch, channels, *result), kernel_shape=list(kernel), strides=list(stride))
 
+    def merge(self, e: Emitter, parts: Sequence[ir.Value]) -> ir.Value:
+        """The largest, or the mean, of equal parts."""
+        if len(parts) == 1:
+            return parts[0]
+        if self.is_max:
+            return reduce(lambda a, b: e.binary("Max", a, b), parts)
+        total = reduce(lambda a, b: e.binary("Add", a, b), parts)
+        return e.binary("Mul", total, e.constant(np.asarray(1 / len(parts)), total))
+
 
 def pool_of(node: ir.Node) -> Pool | None:
     """The attributes of a pool; None where ``auto_pad`` is used or a second output is."""
@@ -90,8 +99,7 @@ def emit_map(
         array = g.constant(value)
         assert array is not None
         if constant_axis(value, shape) == 0:
-            single = array.reshape(()) if node.op_type == "Clip" else array.reshape(-1)[:1].reshape(())
-            operands.append(e.constant(single))
+            operands.append(e.constant(array.reshape(())))
         else:
             channels = np.tile(array.reshape(-1), repeat)
             tail = 0 if layout is Layout.LAST else len(shape_of(inputs[0])) - 2
@@ -131,9 +139,4 @@ def emit_pool_frames(e: Emitter, unit: Unit, x: ir.Value) -> ir.Value:
         x = e.op(node.op_type, [x], shape, kernel_shape=kernel, strides=stride, pads=pads, **extra)
     last = (frames_out - 1) * pool.stride[0] + 1
     parts = [e.slice(x, 0, first, first + last, pool.stride[0]) for first in range(pool.kernel[0])]
-    if len(parts) == 1:
-        return parts[0]
-    if pool.is_max:
-        return reduce(lambda a, b: e.binary("Max", a, b), parts)
-    total = reduce(lambda a, b: e.binary("Add", a, b), parts)
-    return e.binary("Mul", total, e.constant(np.asarray(1 / len(parts)), total))
+    return pool.merge(e, parts)

@@ -25,10 +25,11 @@ def offers(factor: Factor, shape: Shape) -> Iterator[Offer]:
     """At most one view of each kind."""
     if factor.spatial_rank != 3 or len(shape) != 5:
         return
+    n, c, t, h, w = shape
     if factor.is_pointwise:
-        yield Offer("view.pointwise", _pointwise(factor, shape))
+        yield Offer("view.pointwise", _merged(factor, shape, (n, c, t * h, w)))
     elif _flat(factor, 1) and _flat(factor, 2):
-        yield Offer("view.temporal", _temporal(factor, shape))
+        yield Offer("view.temporal", _merged(factor, shape, (n, c, t, h * w)))
     elif _flat(factor, 0) and factor.is_depthwise and shape[0] == 1:
         yield Offer("view.spatial", _spatial(factor, shape))
 
@@ -38,20 +39,12 @@ def _flat(factor: Factor, axis: int) -> bool:
     return factor.kernel_size[axis] == factor.stride[axis] == 1 and not any(factor.pads[axis])
 
 
-def _pointwise(factor: Factor, shape: Shape) -> Emit:
+def _merged(factor: Factor, shape: Shape, seen: Shape) -> Emit:
+    """The first axis of a factor on a view ``seen`` (N, C, T or T*H, the rest)."""
+
     def emit(e: Emitter, x: ir.Value) -> ir.Value:
-        n, c, t, h, w = shape
-        y = e.conv(e.reshape(x, (n, c, t * h, w)), factor.kernel[..., 0], factor.bias, groups=factor.groups)
-        return e.reshape(e.activation(y, factor.activation), factor.output_shape(shape))
-
-    return emit
-
-
-def _temporal(factor: Factor, shape: Shape) -> Emit:
-    def emit(e: Emitter, x: ir.Value) -> ir.Value:
-        n, c, t, h, w = shape
         y = e.conv(
-            e.reshape(x, (n, c, t, h * w)),
+            e.reshape(x, seen),
             factor.kernel[..., 0],
             factor.bias,
             stride=(factor.stride[0], 1),

@@ -5,20 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def conv3d(inputs: int, outputs: int, middle: int, stride: int) -> nn.Module:
-    """3x3x3 with zero padding 1; ``middle`` is what :func:`conv2plus1d` needs."""
-    return nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False)
-
-
-def conv2plus1d(inputs: int, outputs: int, middle: int, stride: int) -> nn.Module:
-    """1x3x3 to ``middle`` channels, batch norm and ReLU, 3x1x1."""
-    return nn.Sequential(
-        nn.Conv3d(inputs, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
-        nn.BatchNorm3d(middle),
-        nn.ReLU(),
-        nn.Conv3d(middle, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
-    )
+from benchmarks.model_zoo.resnet import conv2plus1d, conv3d
 
 
 class BasicBlock(nn.Module):

@@ -1,7 +1,8 @@
 """A device: where models run. It does the jobs of the worker (``tdedge_runtimes.jobs``), wherever it is.
 
-Whoever holds a device hands it jobs with paths of *this* machine; the device takes the files to itself, runs the
-job there and returns the worker's result. What it cannot measure is a figure without a value and with a reason.
+Whoever holds a device hands it jobs with paths of *this* machine; the device takes the files to itself, runs
+the job there and returns the worker's result. What it cannot measure is a figure without a value and with a
+reason.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Device(Protocol):
         """Do one job there.
 
         Args:
-            job: as ``tdedge_runtimes.client.run_job`` takes it; model, input and output paths of this machine.
+            job: as ``tdedge_runtimes.client.run_job`` takes it; all its paths are of this machine.
             timeout_s: seconds after which the job is ended there.
 
         Raises:

@@ -1,7 +1,7 @@
 """What a device that runs commands can do: run, stream, copy files, read; one implementation per way in.
 
-Commands are argument lists; an implementation quotes them for the remote shell. Paths on a device are strings,
-absolute or relative to the folder in which commands start.
+Commands are argument lists; an implementation quotes them for the remote shell. Paths on a device are
+strings, absolute or relative to the folder in which commands start.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from tdedge.agreement import Array, Outputs, agree
 from tdedge.cost import shape_of
-from tdedge_exporters.agreement import Array, Outputs, agree
 from tdedge_exporters.graph import Names, add_initializer
 from tdedge_exporters.reference import Evaluator
 

@@ -37,10 +37,11 @@ from tdedge.artifact import (
 from tdedge.compress import CompressionReport
 from tdedge.cost import network_cost, shape_of
 from tdedge.errors import GateError, UsageError
+from tdedge.golden import to_layout
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import lowering
-from tdedge_exporters.layout import in_layout, layout_of, to_layout
+from tdedge_exporters.layout import in_layout, layout_of
 from tdedge_exporters.lowering import Lowered
 from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
-from tdedge_exporters.agreement import Array
+from tdedge.agreement import Array
+from tdedge.golden import to_layout
 from tdedge_runtimes.session import TensorInfo
 
 Run = Callable[[dict[str, Array]], Mapping[str, Array]]
@@ -55,13 +55,6 @@ def layout_of(value: ir.Value) -> str:
                 seen.add(other)
                 ahead.append(other)
     return ""
-
-
-def to_layout(feed: Mapping[str, Array], layout: str) -> dict[str, Array]:
-    """A network's inputs as a file of this input layout takes them: ``nhwc`` moves axis 1 to the end."""
-    if layout != "nhwc":
-        return dict(feed)
-    return {k: np.moveaxis(v, 1, -1).copy() if v.ndim >= 3 else v for k, v in feed.items()}
 
 
 def in_layout(run: Run, layout: str) -> Run:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from tdedge.artifact import read_manifest
 from tdedge.errors import UsageError
+from tdedge.golden import read_golden, to_layout
 from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters.export import INPUT_SETS
-from tdedge_exporters.layout import in_layout, layout_taken, to_layout
+from tdedge_exporters.layout import in_layout, layout_taken
 from tdedge_exporters.prepare import Source, prepare
 from tdedge_exporters.verify import ParityReport, Reference, check_outputs, load_npz, random_inputs
 from tdedge_runtimes.session import open_session, runtime_of
@@ -26,10 +25,7 @@ def verify_artifact(
         UsageError: when the folder is no intact artifact.
     """
     manifest = read_manifest(folder)
-    with np.load(folder / manifest.golden.path, allow_pickle=False) as arrays:
-        golden = {name: arrays[name] for name in arrays.files}
-    feed = {k.removeprefix("input."): v for k, v in golden.items() if k.startswith("input.")}
-    expected = {k.removeprefix("output."): v for k, v in golden.items() if k.startswith("output.")}
+    feed, expected = read_golden(folder, manifest)
     reports = {}
     targets = ((entry.target, entry) for entry in manifest.targets)
     for entry in track(targets, progress, "Verify", len(manifest.targets)):

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from tdedge.agreement import TOLERANCES, Agreement, Array, Outputs, agree, doubts, finite_or_none
 from tdedge.errors import UsageError
-from tdedge_exporters.agreement import Agreement, Array, Outputs, agree, doubts, finite_or_none
 from tdedge_exporters.conditioning import UNIT_ROUNDOFF, rounding_noise
 from tdedge_exporters.inputs import load_npz, numpy_type, random_inputs
 from tdedge_exporters.reference import Evaluator
@@ -37,14 +37,6 @@ __all__ = [
 
 Run = Callable[[dict[str, Array]], Mapping[str, Array]]
 Probe = Callable[[dict[str, Array], Sequence[str]], Mapping[str, Array]]
-
-#: Largest error relative to an output's scale, by the precision of the target.
-#:
-#: float32 rounds at 6e-8; sums of thousands of products in another order through tens of layers stay
-#: below 1e-5 of the scale, a wrong tap or a lost bias does not. float16 rounds every weight at 5e-4 of its
-#: size (half a unit in the last of 11 bits, 2^-11); some fifty layers of independent errors grow like their
-#: square root to about 4e-3, and the largest of many outputs is several times the typical one: 2e-2.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
 
 
 @dataclass(frozen=True)

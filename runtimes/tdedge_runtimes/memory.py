@@ -2,7 +2,8 @@
 
 Peak = VmHWM, the largest resident set the process ever had; anonymous = RssAnon, the part that is not
 file-backed, at the end; heap = what the C library's allocator has given out at the end, in its arenas and
-in mappings of their own (``mallinfo2``: uordblks + hblkhd), touched or not. Own = the same figure minus
+in mappings of their own (``mallinfo2``: uordblks + hblkhd), touched or not; PSS = the resident set at the
+end in which a page that several processes share counts by its part. Own = the same figure minus
 that of a process that did the same with a one-operation model, which removes the interpreter, NumPy and the
 runtime's library. The own figure holds weights, activations, the input and output arrays, and, in the peak,
 whatever the runtime needed for a moment while it loaded the model.
@@ -17,14 +18,16 @@ from pathlib import Path
 from tdedge_runtimes.figures import Figure, measured, not_measurable
 
 _STATUS = Path("/proc/self/status")
+_ROLLUP = "smaps_rollup"  # beside status
 
 #: The name of a memory figure -> its line in /proc/self/status.
 FIELDS = {"peak_rss_bytes": "VmHWM", "anonymous_bytes": "RssAnon"}
 
 HEAP = "heap_bytes"
+PSS = "pss_bytes"
 
 #: The names of all memory figures.
-FIGURES = (*FIELDS, HEAP)
+FIGURES = (*FIELDS, HEAP, PSS)
 
 #: An ONNX model (IR 8, opset 18) of one Relu on a float32 tensor ``x`` of shape [1], to ``y``.
 _RELU_ONNX = base64.b64decode(
@@ -88,19 +91,26 @@ def parse_status(text: str, field: str) -> int:
 
 def read_memory(status: Path = _STATUS) -> dict[str, Figure]:
     """This process's memory: a figure in bytes, or a reason, per name of ``FIGURES``."""
-    heap = read_heap()
+    return {
+        **_read_fields(status, FIELDS),
+        HEAP: read_heap(),
+        **_read_fields(status.with_name(_ROLLUP), {PSS: "Pss"}),
+    }
+
+
+def _read_fields(path: Path, fields: dict[str, str]) -> dict[str, Figure]:
     try:
-        text = status.read_text()
+        text = path.read_text()
     except OSError:
-        reason = "this system has no readable /proc/self/status"
-        return {**{name: not_measurable("bytes", reason) for name in FIELDS}, HEAP: heap}
+        reason = f"this system has no readable /proc/self/{path.name}"
+        return {name: not_measurable("bytes", reason) for name in fields}
     figures = {}
-    for name, field in FIELDS.items():
+    for name, field in fields.items():
         try:
             figures[name] = measured(parse_status(text, field), "bytes")
         except ValueError as error:
-            figures[name] = not_measurable("bytes", f"/proc/self/status: {error}")
-    return {**figures, HEAP: heap}
+            figures[name] = not_measurable("bytes", f"/proc/self/{path.name}: {error}")
+    return figures
 
 
 class _MallInfo2(ctypes.Structure):

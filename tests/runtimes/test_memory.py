@@ -37,9 +37,18 @@ def test_a_missing_field_spares_the_other(tmp_path):
     assert "RssAnon" in figures["anonymous_bytes"]["reason"]
 
 
+def test_shared_pages_count_by_their_parts(tmp_path):
+    (tmp_path / "status").write_text(STATUS)
+    (tmp_path / "smaps_rollup").write_text("55d0-7ffe ---p 0 00:00 0 [rollup]\nRss: 900 kB\nPss:  512 kB\n")
+    assert read_memory(tmp_path / "status")["pss_bytes"]["value"] == 512 * 1024
+    mine = read_memory()
+    assert 0 < mine["pss_bytes"]["value"] <= mine["peak_rss_bytes"]["value"]
+
+
 def test_no_proc_is_a_reason(tmp_path):
-    figures = read_memory(tmp_path / "absent")
+    figures = read_memory(tmp_path / "absent" / "status")
     assert figures.pop("heap_bytes")["kind"] == "measured"
+    assert "/proc/self/smaps_rollup" in figures.pop("pss_bytes")["reason"]
     assert set(figures) == {"peak_rss_bytes", "anonymous_bytes"}
     assert {figure["value"] for figure in figures.values()} == {None}
     assert all("/proc/self/status" in figure["reason"] for figure in figures.values())
@@ -82,7 +91,7 @@ def test_own_is_the_difference(tmp_path):
 
 def test_own_without_a_baseline_is_a_reason(tmp_path):
     (tmp_path / "model").write_text(STATUS)
-    figures = own_memory(read_memory(tmp_path / "model"), read_memory(tmp_path / "absent"))
+    figures = own_memory(read_memory(tmp_path / "model"), read_memory(tmp_path / "absent" / "status"))
     assert set(figures) == {*FIGURES, *(f"own_{name}" for name in FIGURES)}
     assert figures["own_peak_rss_bytes"]["value"] is None
     assert "/proc/self/status" in figures["own_peak_rss_bytes"]["reason"]

@@ -14,8 +14,8 @@ from onnx import helper
 from support.graphs import Net, run
 
 from tdedge.errors import UnsupportedError
+from tdedge.golden import to_layout
 from tdedge_exporters.export import rewrite
-from tdedge_exporters.layout import to_layout
 from tdedge_exporters.lowering import Options
 from tdedge_exporters.tflite.target import lower
 

@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
 
+#: Largest error relative to an output's scale, by the precision of the target.
+#:
+#: float32 rounds at 6e-8; sums of thousands of products in another order through tens of layers stay
+#: below 1e-5 of the scale, a wrong tap or a lost bias does not. float16 rounds every weight at 5e-4 of its
+#: size (half a unit in the last of 11 bits, 2^-11); some fifty layers of independent errors grow like their
+#: square root to about 4e-3, and the largest of many outputs is several times the typical one: 2e-2.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
+
 #: Outputs this small throughout are more likely dead than meant.
 NEAR_ZERO = 1e-6
 

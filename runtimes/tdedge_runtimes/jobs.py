@@ -1,13 +1,16 @@
-"""The four kinds of job of the worker process, each from a checked JSON object to a JSON object.
+"""The kinds of job of the worker process, each from a checked JSON object to a JSON object.
 
     {"schema_version": 1, "kind": "latency", "models": {"dense": MODEL, ...}, "options": {...}}
     {"schema_version": 1, "kind": "memory", "model": MODEL or BASELINE, "options": {...}, "runs": 3}
     {"schema_version": 1, "kind": "run", "model": MODEL, "inputs": "in.npz", "outputs": "out.npz"}
     {"schema_version": 1, "kind": "profile", "model": MODEL, "options": {...}, "runs": 20}
+    {"schema_version": 1, "kind": "load", "model": MODEL, "options": {...}, "seconds": 10,
+     "min_inferences": 10}
 
 MODEL is ``{"path": ..., "runtime": ..., "precision": ..., "inputs": "x.npz"}``; only the path is required.
 BASELINE is ``{"baseline": ".onnx", "runtime": ...}``: the one-operation model. ``options`` are those of
 ``MeasureOptions``. A profile tells the time of every operator; only LiteRT has one.
+A load is inference without a pause, for energy and for what happens when it lasts (``tdedge_runtimes.load``).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 from tdedge_runtimes.environment import describe_environment
 from tdedge_runtimes.errors import RuntimeInputError
 from tdedge_runtimes.figures import SCHEMA_VERSION, measured
+from tdedge_runtimes.load import make_load
 from tdedge_runtimes.measure import MeasureOptions, measure
 from tdedge_runtimes.memory import baseline_model, baseline_suffix, read_memory
 from tdedge_runtimes.session import (
@@ -42,6 +46,7 @@ _JOB_KEYS = {
     "memory": {"model", "runs"},
     "run": {"model", "inputs", "outputs"},
     "profile": {"model", "runs"},
+    "load": {"model", "seconds", "min_inferences"},
 }
 _COMMON_KEYS = {"schema_version", "kind", "options"}
 
@@ -62,6 +67,7 @@ def do_job(job: Mapping[str, Any]) -> dict[str, Any]:
         "memory": _memory,
         "run": _run,
         "profile": _profile,
+        "load": _load,
     }[kind]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -104,7 +110,7 @@ def _latency(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
 
 def _memory(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
     spec = _mapping(job.get("model"), "model")
-    runs = _runs(job, 3)
+    runs = _count(job, "runs", 3)
     with ExitStack() as stack:
         session, described = _open(stack, spec, options)
         call = session.bind(_inputs(session, spec, options))
@@ -134,7 +140,7 @@ def _profile(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
     from tdedge_runtimes.tflite_profile import profile
 
     spec = _mapping(job.get("model"), "model")
-    runs = _runs(job, 20)
+    runs = _count(job, "runs", 20)
     with ExitStack() as stack:
         session, described = _open(stack, spec, options)
         runtime = described["session"]["runtime"]
@@ -150,6 +156,20 @@ def _profile(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
         "ops": [op.to_json() for op in ops],
     }
     return {"environment": describe_environment(), "model": described}
+
+
+def _load(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
+    spec = _mapping(job.get("model"), "model")
+    seconds = job.get("seconds", 10)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86400:
+        raise RuntimeInputError(f"seconds is {seconds!r}; expected more than 0 and at most a day")
+    least = _count(job, "min_inferences", 10)
+    with ExitStack() as stack:
+        session, described = _open(stack, spec, options)
+        call = session.bind(_inputs(session, spec, options))
+        environment = describe_environment()
+        load, described["first_inference"] = make_load(call, options, float(seconds), least)
+    return {"environment": environment, "model": described, "load": load}
 
 
 def _open(
@@ -187,11 +207,11 @@ def _inputs(session: Session, spec: Mapping[str, Any], options: MeasureOptions) 
     return random_inputs(session.inputs, seed=options.seed)
 
 
-def _runs(job: Mapping[str, Any], default: int) -> int:
-    runs = job.get("runs", default)
-    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
-        raise RuntimeInputError(f"runs is {runs!r}; expected a whole number of at least 1")
-    return runs
+def _count(job: Mapping[str, Any], name: str, default: int) -> int:
+    count = job.get(name, default)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise RuntimeInputError(f"{name} is {count!r}; expected a whole number of at least 1")
+    return count
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -159,7 +159,9 @@ def main() -> int:
     try:
         sampler.run()
     except KeyboardInterrupt:
-        sampler.stop()
+        pass
+    finally:
+        sampler.stop()  # also here: the thread above may not be done with it when the process leaves
     return 0
 
 

@@ -111,3 +111,18 @@ class Shell(Protocol):
     def close(self) -> None:
         """End the connection and what still runs through it."""
         ...
+
+
+class HoldingShell(Shell, Protocol):
+    """A shell that can keep the standard input of a command open, so that it ends with the connection."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 60.0,
+        hold_stdin: bool = False,
+    ) -> Done:
+        """As ``Shell.run``; with ``hold_stdin`` standard input ends only after the command, or if cut off."""
+        ...

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,10 @@ _BOOT = (
     "from tdedge_runtimes.worker import start; start()"
 )
 _INTERRUPTED = 130
+
+
+#: Does one job of the worker, here or on a device, and returns its result.
+Do = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class BenchResult(TypedDict):
@@ -84,12 +88,28 @@ def run_job(
         raise RuntimeFailed(f"the worker took longer than {timeout_s:g} s and was stopped") from None
     except OSError as error:
         raise RuntimeInputError(f"cannot start {python!r}: {error.strerror}") from None
+    return read_result(done.returncode, done.stdout, done.stderr)
+
+
+def read_result(code: int, stdout: str, stderr: str) -> dict[str, Any]:
+    """The result of a worker that ended, wherever it ran.
+
+    Args:
+        code: Its exit code; minus the number of the signal that ended it.
+        stdout: What it wrote: one JSON object, if anything.
+        stderr: What it and its runtime said; the last line explains a death.
+
+    Raises:
+        RuntimeMissing: The runtime is not installed there.
+        RuntimeInputError: The job is wrong.
+        RuntimeFailed: The process died without a result, or the runtime failed.
+    """
     try:
-        result = json.loads(done.stdout)
+        result = json.loads(stdout)
     except ValueError:
         result = None
     if not isinstance(result, dict):
-        raise RuntimeFailed(_death(done.returncode, done.stderr))
+        raise RuntimeFailed(_death(code, stderr))
     if "error" in result:
         raise _as_exception(str(result["error"]), int(result.get("exit_code", 1)))
     return result
@@ -102,6 +122,7 @@ def measure_models(
     memory: bool = True,
     python: str = sys.executable,
     timeout_s: float | None = 600.0,
+    do: Do | None = None,
 ) -> BenchResult:
     """Latency of all models interleaved in one process, and the memory of each in a process of its own.
 
@@ -112,32 +133,46 @@ def measure_models(
         memory: Whether to measure memory: one process per model and one per baseline.
         python: Interpreter of the child processes.
         timeout_s: Seconds each child may take.
+        do: What does the jobs, such as a device; by default child processes here.
 
     Raises:
         RuntimesError: As ``run_job``.
     """
+    if do is None:
+
+        def do(job: Mapping[str, Any]) -> dict[str, Any]:
+            return run_job(job, python=python, timeout_s=timeout_s)
+
     chosen = (options or MeasureOptions()).to_json()
-    specs = {label: _spec(model) for label, model in models.items()}
-    result = run_job(
-        {"kind": "latency", "models": specs, "options": chosen}, python=python, timeout_s=timeout_s
-    )
+    specs = {label: model_spec(model) for label, model in models.items()}
+    result = do({"kind": "latency", "models": specs, "options": chosen})
     result["kind"] = "bench"
     result["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     if memory:
-        for label, figures in _memory(specs, chosen, python, timeout_s).items():
+        for label, figures in measure_memory(specs, chosen, do).items():
             result["models"][label]["memory"] = figures
     bench_result: BenchResult = result  # type: ignore[assignment]
     return bench_result
 
 
-def _memory(
-    specs: Mapping[str, dict[str, Any]], options: dict[str, Any], python: str, timeout_s: float | None
-) -> dict[str, dict[str, Figure]]:
-    """Memory of every model, each less that of its baseline: one fresh process per model and per baseline."""
+def measure_memory(
+    specs: Mapping[str, Mapping[str, str]], options: Mapping[str, Any], do: Do
+) -> dict[str, dict[str, Any]]:
+    """Memory of every model, each less that of its baseline: one fresh process per model and per baseline.
 
-    def figures_of(model: dict[str, Any]) -> dict[str, Figure]:
-        job = {"kind": "memory", "model": model, "options": options}
-        figures: dict[str, Figure] = run_job(job, python=python, timeout_s=timeout_s)["model"]["memory"]
+    Args:
+        specs: Label -> model, as ``model_spec`` gives it.
+        options: Those of ``MeasureOptions``, as JSON values.
+        do: What does the jobs.
+
+    Raises:
+        RuntimesError: As ``run_job``.
+    """
+
+    def figures_of(model: Mapping[str, str]) -> dict[str, Figure]:
+        figures: dict[str, Figure] = do({"kind": "memory", "model": model, "options": options})["model"][
+            "memory"
+        ]
         return figures
 
     baselines: dict[tuple[tuple[str, str], ...], dict[str, Figure]] = {}
@@ -215,7 +250,12 @@ def profile_model(
     return run_job(job, python=python, timeout_s=timeout_s)
 
 
-def _spec(model: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+def model_spec(model: str | Path | Mapping[str, Any]) -> dict[str, str]:
+    """A model as jobs name it: ``path``, ``runtime``, and ``precision`` and ``inputs`` where given.
+
+    Raises:
+        RuntimeInputError: There is no path, or no runtime reads such a file.
+    """
     spec = dict(model) if isinstance(model, Mapping) else {"path": model}
     if "path" not in spec:
         raise RuntimeInputError("a model needs 'path', the model file")

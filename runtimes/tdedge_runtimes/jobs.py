@@ -4,6 +4,7 @@
     {"schema_version": 1, "kind": "memory", "model": MODEL or BASELINE, "options": {...}, "runs": 3}
     {"schema_version": 1, "kind": "run", "model": MODEL, "inputs": "in.npz", "outputs": "out.npz"}
     {"schema_version": 1, "kind": "profile", "model": MODEL, "options": {...}, "runs": 20}
+    {"schema_version": 1, "kind": "environment"}
     {"schema_version": 1, "kind": "load", "model": MODEL, "options": {...}, "seconds": 10,
      "min_inferences": 10}
 
@@ -46,8 +47,13 @@ _JOB_KEYS = {
     "memory": {"model", "runs"},
     "run": {"model", "inputs", "outputs"},
     "profile": {"model", "runs"},
+    "environment": set(),
     "load": {"model", "seconds", "min_inferences"},
 }
+
+#: The kinds of job.
+KINDS = frozenset(_JOB_KEYS)
+
 _COMMON_KEYS = {"schema_version", "kind", "options"}
 
 
@@ -67,6 +73,7 @@ def do_job(job: Mapping[str, Any]) -> dict[str, Any]:
         "memory": _memory,
         "run": _run,
         "profile": _profile,
+        "environment": _environment,
         "load": _load,
     }[kind]
     return {
@@ -170,6 +177,10 @@ def _load(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
         environment = describe_environment()
         load, described["first_inference"] = make_load(call, options, float(seconds), least)
     return {"environment": environment, "model": described, "load": load}
+
+
+def _environment(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
+    return {"environment": describe_environment()}
 
 
 def _open(

@@ -8,31 +8,42 @@ N}``, and the process exits with that code. The jobs are described in ``tdedge_r
 The package alone makes a runnable archive for a device (it needs NumPy and one runtime there)::
 
     python -m zipapp FOLDER_WITH_THE_PACKAGE -m tdedge_runtimes.worker:start -o worker.pyz
+
+There it is started with ``--until-eof FOLDER``: the job is then the first line alone, the process ends at
+once when standard input does (the connection is gone), and FOLDER is made for what it writes meanwhile; it
+is removed with the process, except where the job wrote its outputs there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import traceback
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tdedge_runtimes.errors import RuntimeInputError, RuntimesError
+from tdedge_runtimes.errors import RuntimeInputError, RuntimeMissing, RuntimesError
 from tdedge_runtimes.figures import SCHEMA_VERSION
 from tdedge_runtimes.privacy import silence
-from tdedge_runtimes.process import limit_threads, pin
+from tdedge_runtimes.process import end_at_eof, limit_threads, pin, read_line
 
 _INTERRUPTED = 130
 
+#: The option after which standard input ends the process; the folder for what it writes follows.
+UNTIL_EOF = "--until-eof"
 
-def main() -> int:
+
+def main(arguments: Sequence[str] = ()) -> int:
     """Do the job on standard input; the exit code of the process."""
+    scratch = arguments[1] if len(arguments) == 2 and arguments[0] == UNTIL_EOF else None
     result_stream = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     try:
-        result = _do(sys.stdin.buffer.read())
+        result = _do(sys.stdin.buffer.read() if scratch is None else _first_line(scratch))
     except RuntimesError as error:
         result = _error(error.message, error.exit_code)
     except KeyboardInterrupt:
@@ -40,6 +51,9 @@ def main() -> int:
     except Exception as error:
         traceback.print_exc()
         result = _error(f"unexpected {type(error).__name__}: {error}", 1)
+    if scratch is not None:
+        with contextlib.suppress(OSError):  # it holds the outputs of the job
+            os.rmdir(scratch)  # noqa: PTH106 - a string of the device
     with os.fdopen(result_stream, "w", encoding="utf-8") as stream:
         json.dump(result, stream, allow_nan=False)
         stream.write("\n")
@@ -48,7 +62,18 @@ def main() -> int:
 
 def start() -> NoReturn:
     """``main`` as the whole program: ends the process with the exit code, also from an archive."""
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
+
+
+def _first_line(scratch: str) -> bytes:
+    text = read_line()
+    try:
+        os.makedirs(scratch, exist_ok=True)  # noqa: PTH103 - a string of the device
+    except OSError as error:
+        raise RuntimeInputError(f"cannot make the folder {scratch!r}: {error.strerror}") from None
+    tempfile.tempdir = scratch
+    end_at_eof(scratch)
+    return text
 
 
 def _do(text: bytes) -> dict[str, Any]:
@@ -71,7 +96,12 @@ def _do(text: bytes) -> dict[str, Any]:
         pin(cpus)
     silence()
     # Imported only now: NumPy and the runtimes read the variables above once, while they are loaded.
-    from tdedge_runtimes.jobs import do_job
+    try:
+        from tdedge_runtimes.jobs import do_job
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "numpy":
+            raise
+        raise RuntimeMissing.for_package("numpy", "pip install numpy") from None
 
     return do_job(job)
 

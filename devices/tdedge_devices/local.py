@@ -53,6 +53,7 @@ class LocalShell:
         self._folder = folder or Path.home()
         self._environment = dict(os.environ if environment is None else environment)
         self._streams: list[LocalStream] = []
+        self._running: set[subprocess.Popen[bytes]] = set()
 
     def run(
         self,
@@ -69,6 +70,7 @@ class LocalShell:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             return Done(code, b"", f"{command[0]}: {error.strerror}".encode())
         assert process.stdin and process.stdout and process.stderr
+        self._running.add(process)
         out, err = _Reader(process.stdout), _Reader(process.stderr)
         writer = threading.Thread(target=_feed, args=(process.stdin, stdin, hold_stdin), daemon=True)
         writer.start()
@@ -77,6 +79,7 @@ class LocalShell:
         except subprocess.TimeoutExpired:
             raise DeviceError(f"{command[0]} took longer than {timeout_s:g} s and was ended") from None
         finally:
+            self._running.discard(process)
             _end(process)
             with contextlib.suppress(OSError):
                 process.stdin.close()
@@ -134,7 +137,10 @@ class LocalShell:
         return sorted(glob.glob(pattern, root_dir=self._folder))  # noqa: PTH207 - a string of the device
 
     def close(self) -> None:
-        """End the commands that are still read."""
+        """End the commands that still run, also those another thread waits for, and that are still read."""
+        for process in list(self._running):
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
         for stream in self._streams:
             stream.stop()
         self._streams.clear()

@@ -147,10 +147,12 @@ def own_memory(model: dict[str, Figure], baseline: dict[str, Figure]) -> dict[st
     """
     figures = dict(model)
     for name in FIGURES:
-        mine, base = model[name], baseline[name]
+        if (mine := model.get(name)) is None:
+            continue
+        base = baseline.get(name, not_measurable("bytes", "the baseline was not measured"))
         if mine["value"] is None or base["value"] is None:
-            reason = mine.get("reason") or base.get("reason") or "the baseline was not measured"
-            figures[f"own_{name}"] = not_measurable("bytes", reason)
+            reason = mine.get("reason") or base.get("reason")
+            figures[f"own_{name}"] = not_measurable("bytes", str(reason))
         else:
-            figures[f"own_{name}"] = measured(mine["value"] - base["value"], "bytes")
+            figures[f"own_{name}"] = {**mine, "value": mine["value"] - base["value"]}
     return figures

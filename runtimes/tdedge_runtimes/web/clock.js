@@ -1,0 +1,45 @@
+// The browser's clock: how coarse it is, and samples long enough to be read on it.
+
+/** Steps of the clock that a sample must last at least. */
+export const STEPS = 50;
+
+/** The smallest change of performance.now(), in milliseconds. */
+export function clockStep(changes = 60, limitMs = 500) {
+  const begin = performance.now();
+  let last = begin;
+  let least = Infinity;
+  for (let seen = 0; seen < changes; ) {
+    const now = performance.now();
+    if (now > last) {
+      least = Math.min(least, now - last);
+      last = now;
+      seen += 1;
+      if (now - begin > limitMs) break;
+    }
+  }
+  return Math.max(1e-6, Math.round(least * 1e6) / 1e6);
+}
+
+/** How many calls it takes to fill a sample. */
+export async function callsPerSample(call, stepMs) {
+  const needMs = STEPS * stepMs;
+  for (let calls = 1; ; ) {
+    const start = performance.now();
+    for (let i = 0; i < calls; i += 1) await call();
+    const tookMs = performance.now() - start;
+    if (tookMs >= needMs) return calls;
+    const guess = tookMs > 0 ? Math.ceil((calls * needMs * 1.05) / tookMs) : calls * 4;
+    calls = Math.min(Math.max(guess, calls + 1), calls * 10);
+  }
+}
+
+/** Milliseconds per call over a sample of `calls` calls, or as many more as the clock needs. */
+export async function sample(call, calls, stepMs) {
+  const start = performance.now();
+  for (let made = 0; ; ) {
+    for (let i = 0; i < calls; i += 1) await call();
+    made += calls;
+    const tookMs = performance.now() - start;
+    if (tookMs >= STEPS * stepMs) return tookMs / made;
+  }
+}

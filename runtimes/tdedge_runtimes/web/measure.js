@@ -1,0 +1,80 @@
+// Latency of several loaded models, interleaved: the rules of tdedge_runtimes/measure.py, on a browser's clock.
+//
+// Every model is warmed up; then, block after block, each model makes a few samples, each right after an
+// untimed call; the order of the models rotates from block to block. A sample is as many calls as the clock
+// needs, and its value is the time of one.
+
+import { callsPerSample, sample } from "./clock.js";
+
+/** The order of the models in a block: rotated by one from block to block. */
+export function blockOrder(labels, block) {
+  const turn = block % labels.length;
+  return [...labels.slice(turn), ...labels.slice(0, turn)];
+}
+
+/**
+ * Measure bound calls side by side.
+ *
+ * @param calls label -> async function that runs once; the first is the reference of the ratios.
+ * @param options those of MeasureOptions.
+ * @param stepMs the step of the clock.
+ * @param progress told {phase, fraction, medians}; given the time to show it.
+ */
+export async function measure(calls, options, stepMs, progress) {
+  const labels = Object.keys(calls);
+  const firstMs = {};
+  for (const label of labels) {
+    const start = performance.now();
+    await calls[label]();
+    firstMs[label] = performance.now() - start;
+  }
+  const windowStart = performance.now();
+  const counts = {};
+  for (const [place, label] of labels.entries()) {
+    await progress({ phase: "warm-up", fraction: (0.15 * place) / labels.length });
+    await warmUp(calls[label], options);
+    counts[label] = await callsPerSample(calls[label], stepMs);
+  }
+  const samples = Object.fromEntries(labels.map((label) => [label, []]));
+  const orders = [];
+  const start = performance.now();
+  while (orders.length < options.max_blocks) {
+    const seconds = (performance.now() - start) / 1e3;
+    if (orders.length >= options.min_blocks && seconds >= options.max_seconds) break;
+    const done = Math.max(
+      Math.min(seconds / Math.max(options.max_seconds, 1e-9), orders.length / options.min_blocks),
+      orders.length / options.max_blocks,
+    );
+    await progress({ phase: "measuring", fraction: 0.15 + 0.85 * Math.min(1, done), medians: medians(samples) });
+    const order = blockOrder(labels, orders.length);
+    for (const label of order) {
+      const row = [];
+      for (let i = 0; i < options.per_block; i += 1) {
+        await calls[label]();
+        row.push(await sample(calls[label], counts[label], stepMs));
+      }
+      samples[label].push(row);
+    }
+    orders.push(order);
+  }
+  const windowS = (performance.now() - windowStart) / 1e3;
+  return { firstMs, counts, samples, orders, windowS };
+}
+
+async function warmUp(call, options) {
+  const start = performance.now();
+  for (let made = 0; made < options.warmup_calls || performance.now() - start < options.warmup_seconds * 1e3; made += 1) {
+    await call();
+  }
+}
+
+/** The median of every model that has samples. */
+export function medians(samples) {
+  const found = {};
+  for (const [label, rows] of Object.entries(samples)) {
+    const flat = rows.flat().sort((a, b) => a - b);
+    const middle = flat.length >> 1;
+    if (flat.length) found[label] = flat.length % 2 ? flat[middle] : (flat[middle - 1] + flat[middle]) / 2;
+  }
+  return found;
+}

@@ -191,8 +191,7 @@ def test_two_devices_at_once(phone, tmp_path):
 
 def test_ports_lead_both_ways(shell, phone):
     text = (
-        "from http.server import *; import sys
-"
+        "from http.server import *; import sys\n"
         "HTTPServer(('127.0.0.1', int(sys.argv[1])), SimpleHTTPRequestHandler).serve_forever()"
     )
     served = shell.start(["python3", "-c", text, "8123"])

@@ -1,9 +1,12 @@
 """``web+adb://SERIAL``: the browser of an Android device, opened and reached through the cable.
 
-``adb reverse`` lets a port of the device lead to this machine, so the page comes from localhost: it is isolated,
-and has threads and a fine clock, which no page from the network has. ``am start`` opens it. Settings: those of
-``web://`` but for ``host``, ``port`` and ``browser``; ``adb`` (path of the command); ``component``, the browser to
-open, by default Chrome; empty lets the device choose.
+``adb reverse`` lets a port of the device lead to this machine, so the page comes from localhost: it is
+isolated, and has threads and a fine clock, which no page from the network has. ``am start`` opens it.
+Settings:
+
+- ``assets``, ``wait_s`` and ``gpu`` as for ``web://``;
+- ``adb``: path of the command;
+- ``component``: the browser to open, by default Chrome; empty lets the device choose.
 """
 
 from __future__ import annotations
@@ -85,8 +88,9 @@ class WebOverAdb(WebDevice):
         # am says "Error: ..." and may still end with code 0.
         failed = done.code != 0 or b"Error:" in done.stdout + done.stderr
         if failed:
+            why = done.last_line or f"am ended with code {done.code}"
             raise DeviceError(
-                f"cannot open a browser on {self._adb.serial}: {done.last_line or f'am ended with {done.code}'}; "
+                f"cannot open a browser on {self._adb.serial}: {why}; "
                 "choose another with the setting component, or leave it empty"
             )
 

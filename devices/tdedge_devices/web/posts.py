@@ -56,6 +56,7 @@ class Facts(_Post):
     platform: Text
     secure_context: bool
     isolated: bool
+    threads: bool
     hardware_concurrency: int = Field(ge=1, le=4096)
     device_memory_gib: float | None = Field(ge=0, le=1 << 20)
     clock_step_ms: Milliseconds = Field(gt=0)

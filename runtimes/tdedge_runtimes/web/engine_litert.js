@@ -1,6 +1,7 @@
 // LiteRT.js behind the same few calls as onnxruntime-web.
 
 import { WrongError } from "./errors.js";
+import { hasThreads } from "./facts.js";
 
 let core = null;
 let library = null;
@@ -9,7 +10,7 @@ let library = null;
 export async function start({ threads, gpu, assets, versions }) {
   core = await import("@litertjs/core");
   let threaded = false;
-  if (threads > 1 && globalThis.crossOriginIsolated && !gpu) {
+  if (threads > 1 && hasThreads && !gpu) {
     threaded = (await core.supportsFeature("relaxedSimd")) && (await core.supportsFeature("threads"));
   }
   library = await core.loadLiteRt(assets, { threads: threaded });

@@ -1,6 +1,7 @@
 // onnxruntime-web behind the same few calls as LiteRT.js: open -> {inputs, outputs, bind, run, describe, close}.
 
 import { WrongError } from "./errors.js";
+import { hasThreads } from "./facts.js";
 
 let runtime = null;
 
@@ -11,7 +12,7 @@ export async function start({ threads, gpu, assets, baseline }) {
   env.logLevel = "error";
   env.wasm.wasmPaths = assets;
   env.wasm.proxy = false;
-  env.wasm.numThreads = globalThis.crossOriginIsolated ? threads : 1;
+  env.wasm.numThreads = hasThreads ? threads : 1;
   const session = await create(new Uint8Array(baseline), gpu);
   await session.release();
   return { package: "onnxruntime-web", version: env.versions.web ?? env.versions.common };

@@ -4,6 +4,9 @@ import { clockStep } from "./clock.js";
 
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|software|warp|basic render/i;
 
+/** Whether WebAssembly can have threads: isolated pages, in browsers that share memory with workers. */
+export const hasThreads = Boolean(globalThis.crossOriginIsolated) && typeof SharedArrayBuffer === "function";
+
 /** The graphics adapter, or the reason why there is none: {gpu, gpu_missing}. */
 export async function graphics() {
   if (!navigator.gpu) {
@@ -40,6 +43,7 @@ export async function facts() {
     platform: navigator.userAgentData?.platform || navigator.platform || "unknown",
     secure_context: isSecureContext,
     isolated: Boolean(globalThis.crossOriginIsolated),
+    threads: hasThreads,
     hardware_concurrency: navigator.hardwareConcurrency || 1,
     device_memory_gib: navigator.deviceMemory ?? null,
     clock_step_ms: clockStep(),

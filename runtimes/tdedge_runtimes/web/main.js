@@ -129,6 +129,7 @@ async function start() {
   view.browser(found);
   page = (await (await post("hello", {}, found)).json()).page;
   addEventListener("pagehide", () => navigator.sendBeacon(`bye?page=${encodeURIComponent(page)}`, "{}"));
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   document.addEventListener("visibilitychange", () => {
     if (running && document.visibilityState !== "visible") running.hidden = true;
     stayAwake();

@@ -79,7 +79,7 @@ export function browser(facts) {
     ["System", facts.platform],
     ["Cores told", String(facts.hardware_concurrency)],
     ["Memory told", facts.device_memory_gib === null ? "not told" : `${facts.device_memory_gib} GiB or more`],
-    ["Threads", facts.isolated ? "possible" : "one only"],
+    ["Threads", facts.threads ? "possible" : "one only"],
     ["Clock step", time(step)],
     ["GPU", gpu ? `${[gpu.vendor, gpu.architecture].join(" ").trim() || "unnamed"}${gpu.software ? " (software, no GPU)" : ""}` : "none for pages"],
   ];
@@ -93,6 +93,9 @@ export function browser(facts) {
         : "The page came over plain http from another machine. Browsers isolate pages only over https or from " +
           "localhost (adb reverse), and only isolated pages get threads and a fine clock.",
     ]);
+  }
+  if (facts.isolated && !facts.threads) {
+    found.push(["One thread", "This browser shares no memory with workers, so the runtimes have one thread."]);
   }
   if (gpu?.software) {
     found.push(["No GPU", "The graphics adapter is software on the CPU; it is not measured as a GPU."]);

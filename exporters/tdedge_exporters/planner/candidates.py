@@ -21,13 +21,13 @@ from tdedge.factor import Factor, Shape
 from tdedge_exporters.planner import grouping
 from tdedge_exporters.planner.blocking import axes_of, packed_macs
 from tdedge_exporters.planner.emitter import Emitter
-from tdedge_exporters.planner.forms import conv, frames, matmul, packed, segments, steps, views, volume
-from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Label, Layout, layouts_of
+from tdedge_exporters.planner.forms import apart, conv, frames, matmul, packed, segments, steps, views, volume
+from tdedge_exporters.planner.layouts import APART, FRAMES, NATIVE, Label, Layout, layouts_of
 from tdedge_exporters.planner.offer import Offer, can_pad, keeps_zero, padded, with_channels
 from tdedge_exporters.planner.units import Network, Unit
 
 #: Forms of a single factor, in the order in which equals are preferred.
-FORMS = (conv, views, frames, matmul, segments)
+FORMS = (conv, views, frames, matmul, segments, apart)
 
 #: Kinds of units that a candidate may cover together.
 RUN = ("factor", "map", "pool")
@@ -100,7 +100,7 @@ class Scope:
     """
 
     lanes: int = 16
-    layouts: tuple[Layout, ...] = (Layout.FRAMES, Layout.LAST)
+    layouts: tuple[Layout, ...] = (Layout.FRAMES, Layout.LAST, Layout.APART)
     packings: int = 3
     pad_ranks: bool = True
     volumes: bool = False
@@ -124,15 +124,17 @@ def _single(unit: Unit, scope: Scope) -> Iterator[Candidate]:
         for layout in layouts_of(unit.output_shape)[1:]:
             if layout in scope.layouts:
                 yield _map(unit, Label(layout))
-    elif unit.kind == "pool" and Layout.FRAMES in scope.layouts and steps.can_pool_frames(unit):
-        yield _frames_pool(unit)
+    elif unit.kind == "pool" and steps.can_pool_frames(unit):
+        for label in (FRAMES, APART):
+            if label.layout in scope.layouts:
+                yield _frames_pool(unit, label)
 
 
-def _frames_pool(unit: Unit) -> Candidate:
+def _frames_pool(unit: Unit, label: Label) -> Candidate:
     def emit(e: Emitter, x: Sequence[ir.Value]) -> list[ir.Value]:
         return [steps.emit_pool_frames(e, unit, x[0])]
 
-    return Candidate((unit,), "frames.pool", FRAMES, FRAMES, emit, detail=_node_detail(unit))
+    return Candidate((unit,), f"{label}.pool", label, label, emit, detail=_node_detail(unit))
 
 
 def plain(unit: Unit) -> Candidate:

@@ -1,8 +1,8 @@
 """How much is tried and how long it is timed: ``low``, ``normal`` and ``max``; ``none`` plans nothing.
 
 What is tried depends on the runtime, from what was measured (see ``docs/planner.md``): TensorFlow Lite files
-are laid out by their own lowering, so that only what changes the arithmetic is tried there; OpenVINO runs
-5-D tensors in a blocked layout of its own, so that clips as frames are tried at ``max`` alone; it does not
+are laid out by their own lowering, so that of the layouts only frames apart are tried there; OpenVINO runs
+5-D tensors in a blocked layout of its own, so that frames together are tried at ``max`` alone; it does not
 gain from whole lanes either.
 """
 
@@ -42,10 +42,11 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
     """
     if effort not in EFFORTS:
         raise UsageError(f"unknown effort {effort!r}; expected one of {', '.join(EFFORTS)}")
+    frames = (Layout.FRAMES,) if effort == "max" else ()
     layouts = {
-        "onnxruntime": (Layout.FRAMES, Layout.LAST),
-        "openvino": (Layout.FRAMES, Layout.LAST) if effort == "max" else (Layout.LAST,),
-        "tflite": (),
+        "onnxruntime": (Layout.FRAMES, Layout.LAST, Layout.APART),
+        "openvino": (*frames, Layout.LAST, Layout.APART),
+        "tflite": (Layout.APART,),
     }[target.runtime]
     scope = Scope(
         lanes=lanes,

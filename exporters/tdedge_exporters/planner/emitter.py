@@ -47,6 +47,16 @@ class Emitter:
         **attributes: Attribute,
     ) -> ir.Value:
         """A node of one output of ``shape`` and the first input's element type."""
+        return self.ops(op_type, inputs, [shape], **attributes)[0]
+
+    def ops(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        shapes: Sequence[Sequence[int]],
+        **attributes: Attribute,
+    ) -> list[ir.Value]:
+        """A node of one output for every shape, all of the first input's element type."""
         first = next(value for value in inputs if value is not None)
         name = self.fresh(f"{self.stem}.{op_type.lower()}")
         node = ir.Node(
@@ -54,12 +64,14 @@ class Emitter:
             op_type,
             inputs,
             [ir.convenience.convert_attribute(k, v) for k, v in attributes.items()],
+            num_outputs=len(shapes),
             name=name,
         )
-        made = node.outputs[0]
-        made.name, made.type, made.shape = name, first.type, ir.Shape(shape)
+        for index, (made, shape) in enumerate(zip(node.outputs, shapes, strict=True)):
+            made.name = name if index == 0 else self.fresh(f"{name}.{index}")
+            made.type, made.shape = first.type, ir.Shape(shape)
         self.nodes.append(node)
-        return made
+        return list(node.outputs)
 
     def copy(self, node: ir.Node, known: Mapping[ir.Value, ir.Value]) -> list[ir.Value]:
         """``node`` as it is, under its own names, reading ``known`` instead of the values it read."""
@@ -166,16 +178,18 @@ class Emitter:
     def conv(
         self,
         value: ir.Value,
-        kernel: NDArray[Any],
-        bias: NDArray[Any] | None = None,
+        kernel: NDArray[Any] | ir.Value,
+        bias: NDArray[Any] | ir.Value | None = None,
         *,
         stride: Sequence[int] = (),
         pads: Sequence[tuple[int, int]] = (),
         dilation: Sequence[int] = (),
         groups: int = 1,
     ) -> ir.Value:
-        """``Conv`` with a constant kernel (C_out, C_in/groups, *k)."""
-        taps = kernel.shape[2:]
+        """``Conv`` with a constant kernel (C_out, C_in/groups, *k); constants may be shared."""
+        weights = self.constant(kernel, value) if isinstance(kernel, np.ndarray) else kernel
+        offset = self.constant(bias, value) if isinstance(bias, np.ndarray) else bias
+        channels, _, *taps = shape_of(weights)
         axes = len(taps)
         stride, dilation = tuple(stride) or (1,) * axes, tuple(dilation) or (1,) * axes
         pads = tuple(pads) or ((0, 0),) * axes
@@ -184,13 +198,10 @@ class Emitter:
             (size + sum(pad) - d * (k - 1) - 1) // s + 1
             for size, pad, d, k, s in zip(spatial, pads, dilation, taps, stride, strict=True)
         ]
-        inputs = [value, self.constant(kernel, value)]
-        if bias is not None:
-            inputs.append(self.constant(bias, value))
         return self.op(
             "Conv",
-            inputs,
-            (batch, kernel.shape[0], *sizes),
+            [value, weights] if offset is None else [value, weights, offset],
+            (batch, channels, *sizes),
             group=groups,
             kernel_shape=list(taps),
             strides=list(stride),

@@ -22,6 +22,7 @@ import onnx_ir as ir
 
 from tdedge.factor import Shape
 from tdedge_exporters.planner.candidates import Candidate
+from tdedge_exporters.planner.clips import Clip, frame_by_frame, split
 from tdedge_exporters.planner.emitter import Emitter, shape_of
 from tdedge_exporters.planner.layouts import Label, Layout, convert, stored
 from tdedge_exporters.planner.units import static_shape
@@ -130,11 +131,13 @@ def _model(
         value = ir.Value(name=f"x{index}", type=ir.TensorType(port.dtype), shape=ir.Shape(sizes))
         given.append(value)
         e.stem = f"in{index}"
-        read.append(value if port.bare else _adapter(e, value, port.label.layout, _channels(port)))
+        entry = _begin(e, value, port.label.layout)
+        read.append(entry if port.bare else _adapter(e, entry, port.label.layout, _channels(port)))
     e.stem = "form"
     made = body(e, read)
     e.stem = "out"
-    result = _adapter(e, made, output.label.layout, WIDTH)
+    made = _adapter(e, made, output.label.layout, WIDTH)
+    result = e.concat(made.frames, 0) if isinstance(made, Clip) else made
     graph = ir.Graph(
         given,
         [result],
@@ -144,6 +147,11 @@ def _model(
         name="trial",
     )
     return ir.Model(graph, ir_version=10)
+
+
+def _begin(e: Emitter, x: ir.Value, layout: Layout) -> ir.Value:
+    """An input as its layout wants it: frames that lie together are cut apart."""
+    return Clip(split(e, x, 0)) if layout is Layout.APART else x
 
 
 def _channels(port: Port) -> int:
@@ -158,5 +166,5 @@ def _adapter(e: Emitter, x: ir.Value, layout: Layout, channels: int) -> ir.Value
     weight = np.random.default_rng(0).standard_normal((channels, width)) / np.sqrt(width)
     if last:
         return e.matmul(x, e.constant(weight.T, x))
-    kernel = weight.reshape(channels, width, *(1,) * (len(sizes) - 2))
-    return e.conv(x, kernel)
+    kernel = e.constant(weight.reshape(channels, width, *(1,) * (len(sizes) - 2)), x)
+    return frame_by_frame(lambda each: e.conv(each, kernel), x)

@@ -58,13 +58,29 @@ def test_faster_network_is_kept():
     assert_close(run(result.model, x), run(model, x))
 
 
-@pytest.mark.parametrize("ms", [3.0, 3.1, 30.0])
+@pytest.mark.parametrize("ms", [2.98, 3.0, 3.1, 30.0])
 def test_slower_network_never_is(ms):
     _, model, result, _ = planned({"plain": 3.0, "planned": ms})
     assert result.model is model
     assert all(each.is_plain for each in result.choice.chosen)
     assert not all(each.is_plain for each in result.searched.chosen)
     assert result.checked_ms["planned"].median_ms == ms
+
+
+@pytest.mark.parametrize(("again", "kept"), [(2.92, True), (2.99, False), (3.2, False)])
+def test_close_call_is_checked_twice(again, kept):
+    found = units_of(clip_net())
+    table = recorded(found, SCOPE, costs)
+    measure = Recording(lambda sha256: table[sha256])
+    planned_ms = iter([2.9, again])
+
+    def check(models):
+        return {"plain": Cost(3.0), "planned": Cost(next(planned_ms))}
+
+    result = plan(found.model, pricing(CostTable(), measure), SCOPE, check)
+    assert (result.model is not found.model) is kept
+    assert result.checked_ms["planned"].median_ms == again
+    assert next(planned_ms, None) is None
 
 
 def test_nothing_faster_needs_no_check():

@@ -127,6 +127,24 @@ TABLES = {
         ["frames.sum", "frames.pool"],
         {"Conv": 3, "Add": 2, "MaxPool": 1, "Max": 1, "Slice": 4, "Concat": 1, "Reshape": 2, "Transpose": 2},
     ),
+    "apart.sum": (
+        lambda: clip_net(groups=2),
+        {"plain": 1, "apart.sum": 0.4},
+        ["apart.sum"],
+        {"Conv": 2 + 3 * 6 + 2, "Add": 1 + 2 * 6 + 1, "Split": 1, "Concat": 1, "Reshape": 16},
+    ),
+    "apart.joined": (
+        clip_net,
+        {"plain": 1, "apart.joined": 0.4},
+        ["apart.joined"],
+        {"Conv": 8, "Concat": 8 + 1, "Split": 1, "Reshape": 16},
+    ),
+    "apart.pool": (
+        pooled_clip,
+        {"plain": 1, "apart.sum": 0.2, "apart.pool": 0.2},
+        ["apart.sum", "apart.pool"],
+        {"Conv": 22, "Add": 14, "MaxPool": 8, "Max": 4, "Split": 1, "Concat": 1, "Reshape": 8 + 4},
+    ),
     "matmul.last": (
         pointwise_net,
         {"plain": 1, "matmul.last": 0.4},

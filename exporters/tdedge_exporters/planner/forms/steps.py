@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from tdedge.factor import Shape
 from tdedge_exporters import graph as g
+from tdedge_exporters.planner.clips import Clip, frame_by_frame
 from tdedge_exporters.planner.emitter import Emitter, shape_of
 from tdedge_exporters.planner.layouts import Layout
 from tdedge_exporters.planner.units import Unit, constant_axis
@@ -104,11 +105,16 @@ def emit_map(
             channels = np.tile(array.reshape(-1), repeat)
             tail = 0 if layout is Layout.LAST else len(shape_of(inputs[0])) - 2
             operands.append(e.constant(channels.reshape(-1, *(1,) * tail)))
-    made = e.op(node.op_type, operands, shape_of(inputs[0]))
-    made.type = unit.outputs[0].type
-    for attribute in node.attributes.values():
-        e.nodes[-1].attributes.add(attribute)
-    return made
+
+    def make(*given: ir.Value) -> ir.Value:
+        known = dict(zip(inputs, given, strict=True))
+        made = e.op(node.op_type, [known.get(x, x) if x else None for x in operands], shape_of(given[0]))
+        made.type = unit.outputs[0].type
+        for attribute in node.attributes.values():
+            e.nodes[-1].attributes.add(attribute)
+        return made
+
+    return frame_by_frame(make, *inputs)
 
 
 def can_pool_frames(unit: Unit) -> bool:
@@ -125,10 +131,21 @@ def can_pool_frames(unit: Unit) -> bool:
 
 
 def emit_pool_frames(e: Emitter, unit: Unit, x: ir.Value) -> ir.Value:
-    """A 3-D pool over (T, C, H, W)."""
-    node, pool = unit.nodes[0], pool_of(unit.nodes[0])
+    """A 3-D pool over frames (T, C, H, W), together or apart."""
+    pool = pool_of(unit.nodes[0])
     assert pool is not None
-    _, channels, frames_out, *sizes = unit.output_shape
+    x = frame_by_frame(lambda each: _pool_space(e, unit, pool, each), x)
+    frames_out, step = unit.output_shape[2], pool.stride[0]
+    if isinstance(x, Clip):
+        windows = [x.frames[first * step : first * step + pool.kernel[0]] for first in range(frames_out)]
+        return Clip([pool.merge(e, window) for window in windows])
+    last = (frames_out - 1) * step + 1
+    return pool.merge(e, [e.slice(x, 0, first, first + last, step) for first in range(pool.kernel[0])])
+
+
+def _pool_space(e: Emitter, unit: Unit, pool: Pool, x: ir.Value) -> ir.Value:
+    """The 2-D pool of every frame in (T, C, H, W)."""
+    _, channels, _, *sizes = unit.output_shape
     if prod(pool.kernel[1:]) * prod(pool.stride[1:]) > 1 or any(map(any, pool.pads[1:])):
         extra = {} if pool.is_max else {"count_include_pad": int(pool.counts_pads)}
         if pool.is_max and set(pool.dilation) != {1}:
@@ -136,7 +153,6 @@ def emit_pool_frames(e: Emitter, unit: Unit, x: ir.Value) -> ir.Value:
         pads = [begin for begin, _ in pool.pads[1:]] + [end for _, end in pool.pads[1:]]
         shape = (shape_of(x)[0], channels, *sizes)
         kernel, stride = list(pool.kernel[1:]), list(pool.stride[1:])
-        x = e.op(node.op_type, [x], shape, kernel_shape=kernel, strides=stride, pads=pads, **extra)
-    last = (frames_out - 1) * pool.stride[0] + 1
-    parts = [e.slice(x, 0, first, first + last, pool.stride[0]) for first in range(pool.kernel[0])]
-    return pool.merge(e, parts)
+        operator = unit.nodes[0].op_type
+        x = e.op(operator, [x], shape, kernel_shape=kernel, strides=stride, pads=pads, **extra)
+    return x

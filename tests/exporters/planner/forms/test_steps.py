@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from support.graphs import Net, ops, run
 from support.planning import SETTINGS, TOLERANCE, sample, single
 
+from tdedge_exporters.planner.clips import frame_by_frame
 from tdedge_exporters.planner.forms import steps
-from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Label, convert, layouts_of
+from tdedge_exporters.planner.layouts import APART, FRAMES, NATIVE, Label, convert, layouts_of
 from tdedge_exporters.planner.units import network
 
 
@@ -114,7 +115,9 @@ def test_residual_addition_in_every_layout():
 
         def body(e, x, label=label):
             x = convert(e, x, shape, NATIVE, label)
-            pair = [e.op("Relu", [x], x.shape), e.op("Neg", [x], x.shape)]
+            pair = [
+                frame_by_frame(lambda each, op=op: e.op(op, [each], each.shape), x) for op in ("Relu", "Neg")
+            ]
             return convert(e, steps.emit_map(e, unit, pair, label.layout), shape, label, NATIVE)
 
         assert_same(single(shape, body), net)
@@ -140,23 +143,23 @@ def pools(draw):
     return net
 
 
-def frames_pool(unit):
+def frames_pool(unit, label=FRAMES):
     shape, result = unit.input_shape, unit.output_shape
 
     def body(e, x):
-        made = steps.emit_pool_frames(e, unit, convert(e, x, shape, NATIVE, FRAMES))
-        return convert(e, made, result, FRAMES, NATIVE)
+        made = steps.emit_pool_frames(e, unit, convert(e, x, shape, NATIVE, label))
+        return convert(e, made, result, label, NATIVE)
 
     return single(shape, body)
 
 
 @SETTINGS
-@given(pools())
-def test_pools_taken_apart(case):
+@given(pools(), st.sampled_from([FRAMES, APART]))
+def test_pools_taken_apart(case, label):
     (unit,) = network(case.model()).units
     assert unit.kind == "pool"
     if steps.can_pool_frames(unit):
-        assert_same(frames_pool(unit), case)
+        assert_same(frames_pool(unit, label), case)
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ from tdedge.errors import MissingError, TdedgeError, UsageError
 from tdedge_devices import arm64_root
 
 VERSION = 1
-#: Name under which ``known_hosts`` knows the image, whatever port it is reached at.
-HOST_NAME = "tdedge-arm64"
+#: What the system calls itself.
+_NAME = "tdedge-arm64"
 #: In loading order; what the kernel has built in is not there and is left out.
 _MODULES = (
     "virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
@@ -74,7 +74,7 @@ _TEXTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
     "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
-    "etc/hosts": f"127.0.0.1 localhost {HOST_NAME}\n",
+    "etc/hosts": f"127.0.0.1 localhost {_NAME}\n",
     "etc/ssh/sshd_config": _SSHD,
 }
 
@@ -129,7 +129,7 @@ class Image:
 
     @property
     def known_hosts(self) -> Path:
-        """The key it answers with, under :data:`HOST_NAME`."""
+        """The key it answers with, whatever port it is reached at."""
         return self.folder / "known_hosts"
 
 
@@ -192,12 +192,12 @@ def _set_up(root: Path, kernel: Path, made: Path) -> None:
     shutil.move(made / "key.pub", root / "etc" / "ssh" / "authorized_keys")
     (root / "etc" / "ssh" / "authorized_keys").chmod(0o600)
     public = (root / "etc" / "ssh" / "host_key.pub").read_text(encoding="utf-8").split()
-    (made / "known_hosts").write_text(f"{HOST_NAME} {public[0]} {public[1]}\n", encoding="utf-8")
+    (made / "known_hosts").write_text(f"* {public[0]} {public[1]}\n", encoding="utf-8")
 
 
 def _new_key(path: Path) -> None:
     path.unlink(missing_ok=True)
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", HOST_NAME, "-f", str(path)]
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", _NAME, "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603 - a fixed command
 
 

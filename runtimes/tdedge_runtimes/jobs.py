@@ -100,7 +100,7 @@ def _latency(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
         entry["first_inference"] = result.first_ms[label]
         entry["latency"] = {
             "kind": "measured",
-            "method": "interleaved blocks in one process; each timed call after an untimed one",
+            "method": _latency_method(options),
             **statistics[label],
             "samples_ms": result.latencies_ms[label],
         }
@@ -113,6 +113,12 @@ def _latency(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
         "quiet": result.quiet,
         "window": measured(result.window_seconds, "s"),
     }
+
+
+def _latency_method(options: MeasureOptions) -> str:
+    after = {0: "", 1: "; each timed call after an untimed one"}
+    many = f"; each timed call after {options.untimed_calls} untimed ones"
+    return "interleaved blocks in one process" + after.get(options.untimed_calls, many)
 
 
 def _memory(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Latency of several loaded models, interleaved in one process.
 
 The rules: every model is warmed up; then, block after block, each model makes a few timed calls, each right
-after an untimed one (so that another model's data has left the caches before the clock starts); the order
-of the models rotates from block to block. All models thus see the same state of the machine, and their
-ratio is steadier than either latency. The CPU time that other processes took in the same window is reported
-beside the samples.
+after an untimed one (so that another model's data has left the caches before the clock starts; an emulated
+machine has none and does without); the order of the models rotates from block to block. All models thus see
+the same state of the machine, and their ratio is steadier than either latency. The CPU time that other
+processes took in the same window is reported beside the samples.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tdedge_runtimes.statistics import ratio_of_medians, summarise_ms
 
 _COUNTS = {
     "threads": 1,
-    "warmup_calls": 1,
+    "warmup_calls": 0,
+    "untimed_calls": 0,
     "per_block": 1,
     "min_blocks": 2,
     "max_blocks": 2,
@@ -42,6 +43,7 @@ class MeasureOptions:
         threads: Threads of one inference.
         warmup_calls: Untimed calls of each model before the first block, at least.
         warmup_seconds: Seconds of untimed calls of each model before the first block, at least.
+        untimed_calls: Untimed calls before each timed one; 0 is for machines without caches, emulated ones.
         per_block: Timed calls of each model in a block.
         min_blocks: Blocks that are made whatever they take.
         max_blocks: Blocks after which measuring stops.
@@ -59,6 +61,7 @@ class MeasureOptions:
     threads: int = 1
     warmup_calls: int = 3
     warmup_seconds: float = 0.2
+    untimed_calls: int = 1
     per_block: int = 2
     min_blocks: int = 10
     max_blocks: int = 500
@@ -204,7 +207,7 @@ def measure(
                 break
             order = block_order(labels, len(orders))
             for label in order:
-                latencies[label].append(_block_ms(calls[label], options.per_block))
+                latencies[label].append(_block_ms(calls[label], options))
             orders.append(order)
         window, after = time.perf_counter() - window_start, read_cpu_times()
     finally:
@@ -221,10 +224,11 @@ def _timed_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def _block_ms(call: Callable[[], object], count: int) -> list[float]:
+def _block_ms(call: Callable[[], object], options: MeasureOptions) -> list[float]:
     samples = []
-    for _ in range(count):
-        call()
+    for _ in range(options.per_block):
+        for _ in range(options.untimed_calls):
+            call()
         samples.append(_timed_ms(call))
     return samples
 

@@ -51,6 +51,14 @@ def test_every_call_in_its_place():
     }
 
 
+def test_calls_without_warm_up_and_without_untimed_ones():
+    options = MeasureOptions(warmup_calls=0, untimed_calls=0, per_block=1, min_blocks=2, **BRIEF)
+    calls, result = record(["a", "b"], options)
+    assert "".join(calls) == "ab" + "ab" + "ba"
+    assert MeasureOptions.from_json(options.to_json()) == options
+    assert [len(blocks) for blocks in result.latencies_ms.values()] == [2, 2]
+
+
 def test_every_model_has_every_place_equally_often():
     _, result = record(["a", "b", "c"], MeasureOptions(warmup_calls=1, min_blocks=9, **BRIEF))
     places = Counter((label, place) for order in result.orders for place, label in enumerate(order))

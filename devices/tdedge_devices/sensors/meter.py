@@ -35,13 +35,11 @@ def metered(name: str, scope: str, meter: Meter | None) -> Sensor:
 
 
 def read(values: Values) -> Reading | None:
-    """Values of ``Add``: ``power_w`` or ``energy_j``; ``at_ns`` where the instrument has its own clock."""
-    power, energy, at_ns = (number(values.get(name)) for name in ("power_w", "energy_j", "at_ns"))
+    """The values of ``Add``: ``power_w`` or ``energy_j``."""
+    power, energy = number(values.get("power_w")), number(values.get("energy_j"))
     if power is not None:
         return Reading(power_w={_RAIL: power})
-    if energy is None:
-        return None
-    return Reading(energy_j={_RAIL: energy}, at_ns={} if at_ns is None else {_RAIL: int(at_ns)})
+    return None if energy is None else Reading(energy_j={_RAIL: energy})
 
 
 class Loop:

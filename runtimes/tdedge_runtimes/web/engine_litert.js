@@ -27,7 +27,7 @@ function tensors(details) {
 }
 
 /** Open a model. */
-export async function open(bytes, { gpu }) {
+export async function open(bytes, { gpu, provider }) {
   let model;
   try {
     model = await library.loadAndCompile(bytes, {
@@ -82,7 +82,7 @@ export async function open(bytes, { gpu }) {
       runtime: "tflite",
       threads: library.threadsToUse,
       execution: {
-        provider: gpu ? "WebGPU" : "XNNPACK in WebAssembly",
+        provider: gpu ? provider : "XNNPACK in WebAssembly",
         relaxed_simd: relaxed,
         transfers: gpu ? "every call copies outputs out" : "inputs and outputs stay with the runtime",
       },

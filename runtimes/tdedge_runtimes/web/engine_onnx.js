@@ -33,7 +33,7 @@ function tensors(metadata) {
 }
 
 /** Open a model. */
-export async function open(bytes, { gpu }) {
+export async function open(bytes, { gpu, provider }) {
   let session;
   try {
     session = await create(bytes, gpu);
@@ -64,7 +64,7 @@ export async function open(bytes, { gpu }) {
       runtime: "onnxruntime",
       threads,
       execution: {
-        provider: gpu ? "WebGPU; operators it lacks run in WebAssembly" : "WebAssembly",
+        provider: gpu ? `${provider}; operators it lacks run in WebAssembly` : "WebAssembly",
         graph_optimization: "all",
         transfers: "every call copies inputs in and outputs out",
       },

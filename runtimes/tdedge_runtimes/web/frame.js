@@ -11,13 +11,9 @@ import { get, post } from "./wire.js";
 const ENGINES = { onnxruntime: onnx, tflite: litert };
 const assets = new URL("assets/", document.baseURI).href;
 
-/** Let the page show something and hear the computer. */
+/** Let the page draw a frame and hear the computer. */
 function turn() {
-  return new Promise((resolve) => {
-    const channel = new MessageChannel();
-    channel.port1.onmessage = () => resolve(channel.port1.close());
-    channel.port2.postMessage(null);
-  });
+  return new Promise((resolve) => setTimeout(resolve, 16));
 }
 
 let told = 0;
@@ -38,10 +34,11 @@ function checkGpu(job, found) {
   }
 }
 
-async function openAll(job) {
+async function openAll(job, found) {
   const gpu = Boolean(job.gpu);
   const baseline = await (await get("baseline.onnx")).arrayBuffer();
-  const settings = { threads: job.options.threads, gpu, assets, baseline, versions: job.versions };
+  const provider = found.gpu?.software ? "WebGPU on a software adapter, no GPU" : "WebGPU";
+  const settings = { threads: job.options.threads, gpu, provider, assets, baseline, versions: job.versions };
   const packages = {};
   for (const name of new Set(job.models.map((model) => model.runtime))) {
     packages[name] = await ENGINES[name].start(settings);
@@ -53,7 +50,7 @@ async function openAll(job) {
     await progress({ phase: "loading", label, fraction: (0.1 * place) / job.models.length });
     const bytes = new Uint8Array(await (await get(file)).arrayBuffer());
     const start = performance.now();
-    const session = await ENGINES[runtime].open(bytes, { gpu });
+    const session = await ENGINES[runtime].open(bytes, settings);
     const loadMs = performance.now() - start;
     sessions[label] = session;
     documents[label] = {
@@ -74,7 +71,7 @@ async function inputsOf(job, page, label, session) {
 async function work(job, page) {
   const found = await describe();
   checkGpu(job, found);
-  const { sessions, documents, packages } = await openAll(job);
+  const { sessions, documents, packages } = await openAll(job, found);
   const result = { facts: found, models: documents, hidden: false, versions: {} };
   for (const { package: name, version } of Object.values(packages)) result.versions[name] = version;
   if (job.kind === "latency") {

@@ -61,8 +61,8 @@ export function result(list, medians) {
   for (const { label } of list) {
     const row = element("tr");
     const ratio = medians[first.label] / medians[label];
-    const cell = element("td", label === first.label ? "reference" : `${ratio.toPrecision(3)}×`);
-    if (label !== first.label) cell.className = ratio >= 1 ? "faster" : "slower";
+    const cell = element("td", label === first.label ? "base" : `${ratio.toPrecision(3)}×`);
+    cell.className = label === first.label ? "reference" : ratio >= 1 ? "faster" : "slower";
     row.append(element("td", label), element("td", time(medians[label])), cell);
     table.append(row);
   }
@@ -100,11 +100,16 @@ export function browser(facts) {
   if (gpu?.software) {
     found.push(["No GPU", "The graphics adapter is software on the CPU; it is not measured as a GPU."]);
   }
-  found.push(["Keep this page in front", "A hidden page, or a screen that goes off, is slowed down or stopped."]);
-  found.push(["A browser is not an app", "WebAssembly is slower than the same runtime in a native app: compare numbers of this page with each other."]);
+  const always = [
+    ["Keep this page in front", "A hidden page, or a screen that goes off, is slowed down or stopped."],
+    [
+      "A browser is not an app",
+      "WebAssembly is slower than the same runtime in a native app: compare numbers of this page with each other.",
+    ],
+  ];
   at("warnings").replaceChildren(
-    ...found.map(([title, text]) => {
-      const item = element("li");
+    ...[...found, ...always].map(([title, text], place) => {
+      const item = element("li", undefined, place < found.length ? "serious" : "");
       item.append(element("b", title), text);
       return item;
     }),

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tdedge.errors import DeviceError, TdedgeError
-from tdedge_devices import address, throttling
+from tdedge.errors import DeviceError, MissingError, TdedgeError, UsageError
+from tdedge_devices import address, sensors, throttling
 from tdedge_devices.conditions import Watcher
 from tdedge_devices.device import Device
 from tdedge_devices.inventory import Named
@@ -78,8 +78,22 @@ def _free_bytes(shell: Shell) -> int | None:
 
 
 def _sensors(shell: Shell | None, settings: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Every energy sensor that was looked for."""
-    return []
+    """Every energy sensor that was looked for, found or not."""
+    if shell is None:
+        return []
+    asked = [name.strip() for name in settings.get("sensors", "").split(",") if name.strip()]
+    found = []
+    for name in asked or [name for name, _ in sensors.SENSORS]:
+        try:
+            one = sensors.find(shell, {**settings, "sensors": name})
+        except (UsageError, MissingError) as error:
+            found.append({"name": name, "found": False, "reason": error.message})
+            continue
+        if isinstance(one, sensors.Sensor):
+            found.append({"name": name, "found": True, "scope": one.scope, "rails": list(one.rails)})
+        else:
+            found += [{"name": name, "found": False, "reason": absent.reason} for absent in one]
+    return found
 
 
 def _notes(found: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ class Output:
     def __init__(self, *, json: bool = False, quiet: bool = False, no_progress: bool = False) -> None:
         self.json = json
         self.quiet = quiet
-        self._no_progress = no_progress
+        self.no_progress = no_progress
 
     @property
     def notes(self) -> Console:
@@ -60,6 +60,6 @@ class Output:
         """Progress on stderr while the block runs."""
         from tdedge.report.progress import BarProgress, drawn
 
-        progress = drawn(self.notes, quiet=self.quiet or self._no_progress)
+        progress = drawn(self.notes, quiet=self.quiet or self.no_progress)
         with progress if isinstance(progress, BarProgress) else contextlib.nullcontext():
             yield progress

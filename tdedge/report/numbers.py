@@ -35,3 +35,23 @@ def error(value: float | None) -> str:
 def decibel(value: float | None) -> str:
     """A signal-to-noise ratio such as 132.4 dB; a dash where there is none (no noise at all)."""
     return "-" if value is None else f"{value:.1f} dB"
+
+
+def joules(value: float | None) -> str:
+    """An energy such as 3.2 mJ; a dash where there is no value."""
+    if value is None:
+        return "-"
+    for unit, size in (("J", 1.0), ("mJ", 1e-3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-6:.3g} µJ"
+
+
+def watts(value: float | None) -> str:
+    """A power such as 4.21 W; a dash where there is no value."""
+    return "-" if value is None else f"{value:.3g} W"
+
+
+def seconds(value: float) -> str:
+    """A time such as 30 min or 45 s."""
+    return f"{value / 60:.3g} min" if value >= 120 else f"{value:.3g} s"

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tdedge import __version__
 from tdedge.report import numbers, plots
 from tdedge.report.comparison import Comparison
+from tdedge.report.results import Results
 
 
 def page(
@@ -60,3 +61,8 @@ def page(
         memory_plot=Markup(memory) if memory else None,  # noqa: S704
         layer_plot=Markup(plots.layer_macs(layers)) if layers else None,  # noqa: S704
     )
+
+
+def results_page(title: str, found: Results) -> str:
+    """The page of a result file."""
+    return page(title, found.comparisons)

@@ -71,6 +71,7 @@ def _models_of(path: Path, runtime: str | None) -> dict[str, dict[str, Any]]:
             "precision": None if entry.precision == "float32" else entry.precision,
             "cost": cost,
             "parity": entry.parity.get("max_rel"),
+            "artifact": str(path),
         }
         for entry in manifest.targets
     }

@@ -100,10 +100,9 @@ def read_dump(text: str) -> Reading | None:
     if "UPDATES STOPPED" in text:
         reason = "the battery service is frozen; run: dumpsys battery reset"
     powered = [name for name, value in fields.items() if name.endswith("powered") and value == "true"]
-    if powered or fields.get("status") not in ("3", None):  # 3 is discharging
-        reason = (
-            reason or f"the battery is not discharging ({', '.join(powered) or 'status'}); take the cable out"
-        )
+    if not reason and (powered or fields.get("status") not in ("3", None)):  # 3 is discharging
+        why = ", ".join(powered) or f"status {fields['status']}"
+        reason = f"the battery is not discharging ({why}); take the cable out"
     return Reading(charge_c={NAME: -charge * _COULOMBS}, voltage_v=voltage * 1e-3, refused=reason)
 
 

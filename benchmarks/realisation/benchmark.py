@@ -206,6 +206,7 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
         first_layer_ms=own.first_layer_ms if ZOO[row.case.network].stem else None,
         forms=own.forms,
         planning_s=own.planning_s,
+        again_s=own.again_s,
         trials=own.trials,
         parity=difference,
         sgemm_gflops=shared.sgemm_gflops,

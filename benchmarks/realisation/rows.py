@@ -32,6 +32,7 @@ class Row:
         first_layer_ms: first layer in its plain and in its chosen form; None where there was no choice.
         forms: form -> how often it was chosen.
         planning_s: seconds to plan the decomposed network.
+        again_s: seconds to plan it once more, every time known.
         trials: small models that were timed for that.
         parity: largest difference between the outputs of plain and planned, relative to their scale.
         sgemm_gflops: what this machine reaches in a matrix product with as many threads.
@@ -54,6 +55,7 @@ class Row:
     first_layer_ms: tuple[float, float] | None = None
     forms: Mapping[str, int] = field(default_factory=dict)
     planning_s: float | None = None
+    again_s: float | None = None
     trials: int | None = None
     parity: float | None = None
     sgemm_gflops: float | None = None

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
 from tdedge.progress import SILENT, Progress, track
-from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, plain
+from tdedge_exporters.planner.checks import (
+    LEAST_SAVING,
+    Check,
+    checker,
+    decided,
+    predictor,
+    remembered,
+    saving,
+)
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
 from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
+from tdedge_exporters.planner.remote import Remote
 from tdedge_exporters.planner.roofline import Roofline
 from tdedge_exporters.planner.search import Choice, search
 from tdedge_exporters.planner.units import Network, network
 from tdedge_runtimes.environment import describe_environment, simd_lanes
-from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.session import PACKAGES
-
-#: What a plan must save of the whole network's time to be kept.
-LEAST_SAVING = 0.01
-#: Savings up to here are within reach of noise: the check is made twice.
-CLOSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def plan(
     model: ir.Model,
     pricing: Pricing,
     scope: Scope,
-    check: Callable[[dict[str, ir.Model]], dict[str, Cost]],
+    check: Check,
     progress: Progress = SILENT,
 ) -> Planned:
     """Choose the fastest forms for ``model``; where the plan is not faster the result is ``model`` itself."""
@@ -86,25 +87,10 @@ def plan(
     timed: dict[str, Cost] = {}
     with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
         for _ in track([("", None)], progress, "Time the whole network", 1):
-            timed = _decided(check, {"plain": model, "planned": planned})
-    if timed and _saving(timed) > LEAST_SAVING:
+            timed = check({"plain": model, "planned": planned})
+    if timed and saving(timed) > LEAST_SAVING:
         return Planned(planned, best, options, timed, best, made, *about)
     return Planned(model, first, options, timed, best, made, *about)
-
-
-def _decided(
-    check: Callable[[dict[str, ir.Model]], dict[str, Cost]], models: dict[str, ir.Model]
-) -> dict[str, Cost]:
-    """The check's times; where they are close it is made once more, and the less favourable one counts."""
-    first = check(models)
-    if abs(_saving(first)) > CLOSE:
-        return first
-    return min(first, check(models), key=_saving)
-
-
-def _saving(timed: Mapping[str, Cost]) -> float:
-    """What the planned network saves, as a share of the plain one's time."""
-    return 1 - timed["planned"].median_ms / timed["plain"].median_ms
 
 
 def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Value, Label, Label]]:
@@ -141,23 +127,6 @@ def _conversions(net: Network, offered: Sequence[Candidate]) -> Iterator[tuple[i
                     yield value, source, target
 
 
-def checker(
-    target: Target, measure: Measure, options: MeasureOptions
-) -> Callable[[dict[str, ir.Model]], dict[str, Cost]]:
-    """Times whole networks, interleaved."""
-
-    def check(models: dict[str, ir.Model]) -> dict[str, Cost]:
-        with tempfile.TemporaryDirectory() as scratch:
-            files = {}
-            for label, model in models.items():
-                folder = Path(scratch) / label
-                folder.mkdir()
-                files[label] = lowering.lower(model, folder, target).entry
-            return dict(measure(files, target, options))
-
-    return check
-
-
 def plan_target(
     model: ir.Model,
     target: Target,
@@ -166,6 +135,7 @@ def plan_target(
     effort: str = "normal",
     threads: int = 1,
     measure: Measure = local_measure,
+    remote: Remote | None = None,
     roofline: Roofline | None = None,
     progress: Progress = SILENT,
 ) -> Planned:
@@ -178,31 +148,29 @@ def plan_target(
         effort: one of :data:`tdedge_exporters.planner.efforts.EFFORTS`, but not ``none``.
         threads: of one inference.
         measure: times files, see :data:`tdedge_exporters.planner.pricing.Measure`.
+        remote: the device that times, in the place of ``measure``.
         roofline: predicts what the table lacks; with it nothing is timed.
         progress: told about every batch of trials.
 
     Raises:
         UsageError: unknown effort.
         RuntimesError: a measurement failed.
+        MissingError: ``remote`` has no such runtime.
     """
     lanes = simd_lanes() if roofline is None else roofline.lanes
+    place = here(target, threads)
+    if remote is not None:
+        lanes, place, measure = remote.lanes, remote.place(target, threads), remote.measure
     chosen = settings(effort, target, threads=threads, lanes=lanes)
+    if remote is not None:
+        chosen = remote.settings(chosen)
     opset = model.graph.opset_imports[""]
-    pricing = Pricing(table, here(target, threads), target, measure, chosen.trial, opset)
-    check = checker(target, measure, chosen.check)
+    pricing = Pricing(table, place, target, measure, chosen.trial, opset)
+    check = remembered(decided(checker(target, measure, chosen.check)), table, place)
     if roofline is not None:
         pricing.roofline = roofline
         check = predictor(roofline)
     return plan(model, pricing, chosen.scope, check, progress)
-
-
-def predictor(roofline: Roofline) -> Callable[[dict[str, ir.Model]], dict[str, Cost]]:
-    """Predicts whole networks."""
-
-    def check(models: dict[str, ir.Model]) -> dict[str, Cost]:
-        return {label: Cost(roofline.predict_ms(model)) for label, model in models.items()}
-
-    return check
 
 
 def here(target: Target, threads: int) -> Place:

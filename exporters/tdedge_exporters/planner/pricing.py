@@ -152,11 +152,20 @@ def local_measure(files: Mapping[str, Path], target: Target, options: MeasureOpt
     """
     from tdedge_runtimes.client import run_job
 
+    return costs_of(run_job(latency_job(files, target, options)))
+
+
+def latency_job(files: Mapping[str, Path], target: Target, options: MeasureOptions) -> dict[str, Any]:
+    """The job of the worker that times files side by side."""
     models = {
         label: {"path": str(path), "runtime": target.runtime, "precision": target.precision}
         for label, path in files.items()
     }
-    result: dict[str, Any] = run_job({"kind": "latency", "models": models, "options": options.to_json()})
+    return {"kind": "latency", "models": models, "options": options.to_json()}
+
+
+def costs_of(result: Mapping[str, Any]) -> dict[str, Cost]:
+    """The costs in the result of that job."""
     costs = {}
     for label, model in result["models"].items():
         latency = model["latency"]

@@ -67,22 +67,6 @@ def test_slower_network_never_is(ms):
     assert result.checked_ms["planned"].median_ms == ms
 
 
-@pytest.mark.parametrize(("again", "kept"), [(2.92, True), (2.99, False), (3.2, False)])
-def test_close_call_is_checked_twice(again, kept):
-    found = units_of(clip_net())
-    table = recorded(found, SCOPE, costs)
-    measure = Recording(lambda sha256: table[sha256])
-    planned_ms = iter([2.9, again])
-
-    def check(models):
-        return {"plain": Cost(3.0), "planned": Cost(next(planned_ms))}
-
-    result = plan(found.model, pricing(CostTable(), measure), SCOPE, check)
-    assert (result.model is not found.model) is kept
-    assert result.checked_ms["planned"].median_ms == again
-    assert next(planned_ms, None) is None
-
-
 def test_nothing_faster_needs_no_check():
     _, model, result, asked = planned({}, lambda candidate: 1.0 if candidate.is_plain else 5.0)
     assert result.model is model

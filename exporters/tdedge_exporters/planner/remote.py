@@ -1,0 +1,97 @@
+"""Planning for another machine than this one: its times, its processor, its versions; handed over by a caller.
+
+This package knows no device. Whoever holds one passes what it does with a job of the worker
+(``tdedge_runtimes.jobs``) and what it says about itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tdedge.errors import MissingError
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.costs import Cost, Place
+from tdedge_exporters.planner.efforts import Settings
+from tdedge_exporters.planner.pricing import costs_of, latency_job
+from tdedge_runtimes.measure import MeasureOptions
+from tdedge_runtimes.session import PACKAGES
+
+#: One call is as good as many where the clock counts instructions. The first inference of every model comes
+#: before its samples, and serves as its warm-up.
+_COUNTED = {
+    "warmup_calls": 0,
+    "warmup_seconds": 0.0,
+    "untimed_calls": 0,
+    "per_block": 1,
+    "min_blocks": 2,
+    "max_blocks": 2,
+    "max_seconds": 0.0,
+    "resamples": 1,
+}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A device that times what is planned for it.
+
+    Attributes:
+        name: its address, without secrets.
+        environment: processor and versions, as ``tdedge_runtimes.environment`` tells them.
+        do: does a job of the worker there.
+        figures: what its times are; ``emulated`` ones are counted, and the same on every call.
+    """
+
+    name: str
+    environment: Mapping[str, Any]
+    do: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    figures: Literal["measured", "emulated"] = "measured"
+
+    @property
+    def lanes(self) -> int:
+        """SIMD lanes of its processor."""
+        return int(self.environment["simd_lanes"])
+
+    def place(self, target: Target, threads: int) -> Place:
+        """The runtime of ``target`` there.
+
+        Raises:
+            MissingError: it is not installed there.
+        """
+        versions = self.environment["versions"]
+        packages = PACKAGES[target.runtime]
+        version = next((versions[name] for name in packages if versions.get(name)), None)
+        if version is None:
+            raise MissingError(f"{self.name} has no {packages[0]}; install it there, or leave out {target}")
+        cores = self.environment.get("affinity")
+        count = len(cores) if isinstance(cores, list) else self.environment["cores"]
+        machine = f"{self.environment['cpu_model']}, {count} cores"
+        if board := self.environment.get("board"):
+            machine = f"{board}: {machine}"
+        if self.figures == "emulated":
+            machine = f"{self.name}, instruction time: {machine}"
+        return Place(target.runtime, str(version), target.precision, threads, machine)
+
+    def measure(
+        self, files: Mapping[str, Path], target: Target, options: MeasureOptions
+    ) -> Mapping[str, Cost]:
+        """Time files there, as :data:`tdedge_exporters.planner.pricing.Measure`.
+
+        Raises:
+            RuntimesError: the worker or the runtime failed there.
+            DeviceError: the device was lost.
+        """
+        costs = costs_of(self.do(latency_job(files, target, options)))
+        if self.figures == "measured":
+            return costs
+        return {label: replace(cost, quiet=True) for label, cost in costs.items()}
+
+    def settings(self, settings: Settings) -> Settings:
+        """How things are timed there: few calls where one tells all."""
+        if self.figures == "measured":
+            return settings
+        return replace(
+            settings, trial=replace(settings.trial, **_COUNTED), check=replace(settings.check, **_COUNTED)
+        )

@@ -221,16 +221,20 @@ def bench(
 def profile_model(
     path: str | Path,
     *,
+    runtime: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     runs: int = 20,
     inputs: str | Path | None = None,
     python: str = sys.executable,
     timeout_s: float | None = 600.0,
 ) -> dict[str, Any]:
-    """Time of every operator of a .tflite file, measured in a fresh process.
+    """Time of every operator of a model file, measured in a fresh process.
 
     Args:
         path: The file.
+        runtime: By default the one that reads the file's suffix.
+        precision: Of the execution, where the runtime has a choice.
         threads: Threads of one inference.
         runs: Profiled runs.
         inputs: An .npz file; by default seeded inputs.
@@ -239,13 +243,13 @@ def profile_model(
 
     Returns:
         The result: ``["model"]["profile"]["ops"]`` are the operators in the order of execution, each with the
-        attributes of ``tdedge_runtimes.tflite_profile.OpTime``.
+        attributes of ``tdedge_runtimes.operator_times.OpTime``.
 
     Raises:
         RuntimeMissing: The runtime is not installed, or in a version that cannot be profiled.
         RuntimesError: As ``run_job``.
     """
-    model = {"path": str(path)} | ({"inputs": str(inputs)} if inputs is not None else {})
+    model = model_spec({"path": path, "runtime": runtime, "precision": precision, "inputs": inputs})
     job = {"kind": "profile", "model": model, "options": {"threads": threads}, "runs": runs}
     return run_job(job, python=python, timeout_s=timeout_s)
 

@@ -10,7 +10,7 @@
 
 MODEL is ``{"path": ..., "runtime": ..., "precision": ..., "inputs": "x.npz"}``; only the path is required.
 BASELINE is ``{"baseline": ".onnx", "runtime": ...}``: the one-operation model. ``options`` are those of
-``MeasureOptions``. A profile tells the time of every operator; only LiteRT has one.
+``MeasureOptions``. A profile tells the time of every operator.
 A load is inference without a pause, for energy and for what happens when it lasts (``tdedge_runtimes.load``).
 """
 
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tdedge_runtimes.figures import SCHEMA_VERSION, measured
 from tdedge_runtimes.load import make_load
 from tdedge_runtimes.measure import MeasureOptions, measure
 from tdedge_runtimes.memory import baseline_model, baseline_suffix, read_memory
+from tdedge_runtimes.operator_times import OpTime
 from tdedge_runtimes.session import (
     Array,
     Session,
@@ -149,21 +151,26 @@ def _run(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
     return {"environment": describe_environment(), "model": described}
 
 
-def _profile(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
-    from tdedge_runtimes.tflite_profile import profile
+_EACH = "each profiled by itself by the runtime"
+_PROFILED = {"openvino": "from the averages the runtime tells; their mean"}
 
+
+def _profile(job: Mapping[str, Any], options: MeasureOptions) -> dict[str, Any]:
     spec = _mapping(job.get("model"), "model")
     runs = _count(job, "runs", 20)
+    if "path" not in spec:
+        raise RuntimeInputError("a profile needs a model with 'path', the model file")
     with ExitStack() as stack:
         session, described = _open(stack, spec, options)
-        runtime = described["session"]["runtime"]
-        if runtime != "tflite" or "path" not in spec:
-            raise RuntimeInputError(f"{runtime} tells no time of single operators here; give a .tflite file")
-        inputs = _inputs(session, spec, options)
-    ops = profile(str(spec["path"]), threads=options.threads, runs=runs, inputs=inputs)
+        runtime, inputs = described["session"]["runtime"], _inputs(session, spec, options)
+    path, keywords = str(spec["path"]), {"threads": options.threads, "runs": runs, "inputs": inputs}
+    if runtime != "tflite":
+        keywords["precision"] = str(spec.get("precision") or "float32")
+    profile: Callable[..., list[OpTime]] = import_module(f"tdedge_runtimes.{runtime}_profile").profile
+    ops = profile(path, **keywords)
     described["profile"] = {
         "kind": "measured",
-        "method": f"{runs} runs in one process, each profiled by itself by the runtime",
+        "method": f"{runs} runs in one process, {_PROFILED.get(runtime, _EACH)}",
         "runs": runs,
         "total_median_us": sum(op.median_us for op in ops),
         "ops": [op.to_json() for op in ops],

@@ -42,7 +42,14 @@ class OnnxRuntimeSession:
         RuntimeInputError: The file cannot be loaded, or float16 execution is asked for.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        precision: str = "float32",
+        profile_prefix: str | None = None,
+    ) -> None:
         if precision != "float32":
             raise RuntimeInputError(
                 f"onnxruntime runs a file in its own precision, not in {precision!r}; convert the file"
@@ -55,6 +62,9 @@ class OnnxRuntimeSession:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        if profile_prefix is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile_prefix
         try:
             session: Any = runtime.InferenceSession(str(path), options, providers=[_PROVIDER])
         except Exception as error:  # the runtime's exceptions share no base class of their own
@@ -103,6 +113,10 @@ class OnnxRuntimeSession:
             session.run_with_iobinding(binding)
 
         return call
+
+    def end_profiling(self) -> str:
+        """Path of the profile of a session that was opened with ``profile_prefix``."""
+        return str(self._open().end_profiling())
 
     def describe(self) -> dict[str, Any]:
         """Runtime, version, threads and the execution options in force."""

@@ -12,15 +12,14 @@ an operator that takes less than one shows 0.
 from __future__ import annotations
 
 import ctypes
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tdedge_runtimes.errors import RuntimeFailed, RuntimeInputError, RuntimeMissing
+from tdedge_runtimes.operator_times import WARM_UP_RUNS, OpTime, check_counts, summarise
 from tdedge_runtimes.privacy import import_tflite
 from tdedge_runtimes.session import Array, check_inputs, random_inputs
 from tdedge_runtimes.tflite import TFLiteSession
@@ -28,7 +27,6 @@ from tdedge_runtimes.tflite import TFLiteSession
 #: Versions of ai-edge-litert whose C interface is as described here.
 TESTED_VERSIONS = ("2.3.0",)
 
-_WARM_UP_RUNS = 3
 _CPU = 1
 _WRITE = 1
 _TYPE_BYTES = 512  # more than LiteRtRankedTensorType has; it is only handed from call to call
@@ -51,37 +49,6 @@ class _Event(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class OpTime:
-    """Time of one operator over all profiled runs, microseconds.
-
-    Attributes:
-        ordinal: Place in the order of execution, from 0.
-        name: As the runtime calls it: the kernel inside XNNPACK, the operator elsewhere.
-        delegated: Whether it ran inside an XNNPACK partition.
-        node: Its number inside the partition, or in the file where it is not delegated.
-        median_us: Median over the runs.
-        mean_us: Mean over the runs.
-        min_us: Shortest run.
-        max_us: Longest run.
-        kind: Always "measured".
-    """
-
-    ordinal: int
-    name: str
-    delegated: bool
-    node: int
-    median_us: float
-    mean_us: float
-    min_us: float
-    max_us: float
-    kind: str = "measured"
-
-    def to_json(self) -> dict[str, Any]:
-        """The attributes as JSON values."""
-        return asdict(self)
-
-
 def profile(
     path: str | Path, *, threads: int = 1, runs: int = 20, inputs: Mapping[str, Array] | None = None
 ) -> list[OpTime]:
@@ -101,42 +68,16 @@ def profile(
         RuntimeInputError: The file cannot be loaded, or an input does not fit.
         RuntimeFailed: The library failed.
     """
-    for name, value in (("threads", threads), ("runs", runs)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise RuntimeInputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    check_counts(threads, runs)
     library = _Library()
     with TFLiteSession(Path(path)) as session:  # its checks come before the library sees the file
         given = random_inputs(session.inputs) if inputs is None else inputs
         arrays = check_inputs(session.inputs, given)
     with ExitStack() as stack:
         run, profiler = _prepare(stack, library, Path(path), threads, arrays)
-        for _ in range(_WARM_UP_RUNS):
+        for _ in range(WARM_UP_RUNS):
             run()
         return summarise([_profiled(library, profiler, run) for _ in range(runs)])
-
-
-def summarise(runs: list[list[tuple[str, bool, int, int]]]) -> list[OpTime]:
-    """Operators from the (name, delegated, node, microseconds) of each run.
-
-    Raises:
-        RuntimeFailed: There is none, or the runs differ in their operators.
-    """
-    operators = [[event[:3] for event in run] for run in runs]
-    if not operators[0] or any(run != operators[0] for run in operators):
-        raise RuntimeFailed(
-            "the profile shows no operators, or others in each run; the file cannot be profiled"
-        )
-    times = list(zip(*([event[3] for event in run] for run in runs), strict=True))
-    return [
-        OpTime(
-            *(ordinal, *operator),
-            median_us=float(statistics.median(spent)),
-            mean_us=float(statistics.fmean(spent)),
-            min_us=float(min(spent)),
-            max_us=float(max(spent)),
-        )
-        for ordinal, (operator, spent) in enumerate(zip(operators[0], times, strict=True))
-    ]
 
 
 class _Library:

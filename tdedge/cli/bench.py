@@ -140,9 +140,8 @@ def _here(planned: Any, settings: Any, *, memory: bool, profile: bool, output: O
     from tdedge.report import runs
 
     with output.progress() as progress:
-        to_profile = runs.files_to_profile(planned) if profile else {}
         comparisons = runs.compare(planned, settings, memory=memory, progress=progress)
-        profiles = runs.profiles(to_profile, settings, progress)
+        profiles = runs.profiles(planned, settings, progress) if profile else {}
     return {
         "schema_version": 1,
         "comparisons": [comparison.to_json() for comparison in comparisons],

@@ -31,6 +31,14 @@ def export(
     keep: opt.Keep = None,
     effort: opt.Effort = "normal",
     threads: Annotated[int, typer.Option(help="Threads of one inference, for the planner.")] = 1,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|URL",
+            help="Plan for this device, measuring there: a name of the inventory, or an address such as "
+            "ssh://pi@192.0.2.7 or emulated:cortex-a72. [default: this machine]",
+        ),
+    ] = None,
     cost_table: opt.CostTable = None,
     weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
@@ -93,9 +101,10 @@ def export(
         output.document({**seen.to_json(), "written": []})
         return
 
+    from tdedge.cli.planning_device import planning_device
     from tdedge_exporters.export import export as export_network
 
-    with output.progress() as progress:
+    with planning_device(device, effort) as remote, output.progress() as progress:
         result = export_network(
             location,
             output_folder,
@@ -104,6 +113,7 @@ def export(
             effort=effort,
             threads=threads,
             cost_table=cost_table,
+            remote=remote,
             forms=forms,
             inputs=inputs,
             seed=seed,

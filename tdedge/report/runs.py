@@ -110,34 +110,23 @@ def compare(
     return comparisons
 
 
-def files_to_profile(runs: Runs) -> dict[str, str]:
-    """Paths of the TensorFlow Lite files among the runs, by target and label.
+def profiles(runs: Runs, options: MeasureOptions, progress: Progress = SILENT) -> dict[str, dict[str, Any]]:
+    """Time of every operator of each model, "target: label" -> profile.
 
     Raises:
-        UsageError: there is none.
+        RuntimesError: a runtime is missing, or is of a version that cannot be profiled.
     """
-    files = {
-        f"{target}: {label}": str(model["path"])
-        for target, models in runs.items()
-        for label, model in models.items()
-        if model["runtime"] == "tflite"
+    models = {
+        f"{target}: {label}": model for target, by_label in runs.items() for label, model in by_label.items()
     }
-    if not files:
-        raise UsageError("--profile: none of the models is a .tflite file; export to tflite, or leave it out")
-    return files
-
-
-def profiles(
-    files: Mapping[str, str], options: MeasureOptions, progress: Progress = SILENT
-) -> dict[str, dict[str, Any]]:
-    """Time of every operator of each file, label -> profile.
-
-    Raises:
-        RuntimesError: LiteRT is missing, or is of a version that cannot be profiled.
-    """
     found = {}
-    for label, path in track(((lb, (lb, p)) for lb, p in files.items()), progress, "Profile", len(files)):
-        found[label] = profile_model(path, threads=options.threads)["model"]["profile"]
+    for name, model in track(((n, (n, m)) for n, m in models.items()), progress, "Profile", len(models)):
+        found[name] = profile_model(
+            model["path"],
+            runtime=model["runtime"],
+            precision=model.get("precision"),
+            threads=options.threads,
+        )["model"]["profile"]
     return found
 
 

@@ -207,7 +207,7 @@ def comparison(run: Comparison) -> Table:
 
 
 def profile(label: str, profiled: Mapping[str, Any]) -> Table:
-    """Operators of one TensorFlow Lite file, the slowest first, with their share of the sum."""
+    """Operators of one model, the slowest first, with their share of the sum."""
     total = sum(op["median_us"] for op in profiled["ops"]) or 1.0
     table = _table(f"Operators of {label}", "operator", "place", "median", "share", "by")
     for op in sorted(profiled["ops"], key=lambda op: -op["median_us"]):
@@ -216,7 +216,7 @@ def profile(label: str, profiled: Mapping[str, Any]) -> Table:
             str(op["ordinal"]),
             f"{op['median_us'] / 1e3:.3f} ms",
             f"{op['median_us'] / total:.0%}",
-            "XNNPACK" if op["delegated"] else "built-in kernel",
+            "XNNPACK" if op["delegated"] else op.get("op_type") or "built-in kernel",
         )
     return table
 

@@ -77,7 +77,7 @@ def test_run_writes_the_outputs(nets, tmp_path, valid):
 @pytest.mark.parametrize(
     ("job", "message"),
     [
-        ({}, "unknown kind of job None; expected one of latency, memory, run, profile, load"),
+        ({}, "unknown kind of job None; expected one of latency, memory, run, profile, environment, load"),
         ({"kind": "latency"}, "models is None; expected a JSON object"),
         ({"kind": "latency", "models": {}}, "there is no model to measure"),
         ({"kind": "latency", "models": {"a": "x.onnx"}}, "model 'a' is 'x.onnx'; expected a JSON object"),

@@ -85,11 +85,9 @@ def test_counts_are_whole_numbers(mixed, option, value):
 def test_files_that_cannot_be_profiled_are_one_line(nets):
     with pytest.raises(RuntimeInputError, match=r"cannot load 'broken\.tflite'"):
         profile_model(nets / "broken.tflite")
-    with pytest.raises(RuntimeInputError, match="onnxruntime tells no time of single operators"):
-        profile_model(nets / "small.onnx")
     with pytest.raises(RuntimeInputError, match="runs is 0"):
         profile_model(nets / "small.tflite", runs=0)
-    with pytest.raises(RuntimeInputError, match=r"give a \.tflite file"):
+    with pytest.raises(RuntimeInputError, match="a profile needs a model with 'path'"):
         run_job({"kind": "profile", "model": {"baseline": ".tflite"}})
 
 

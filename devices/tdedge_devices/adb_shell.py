@@ -32,8 +32,9 @@ FOLDER = "/data/local/tmp/tdedge"
 
 _GRACE_S = 5.0
 
-# 3 is the lifeline; no process but the two shells may hold it, or adb would wait for that one. `timeout` ends
-# the command also where a dead network never closes the connection.
+# 3 is the lifeline, 4 keeps the command's standard input open where that is asked for; no process but the
+# two shells may hold 3, or adb would wait for that one. `timeout` ends the command also where a dead network
+# never closes the connection.
 _SCRIPT = """exec 3<&0
 {receive}
 limit=
@@ -54,6 +55,7 @@ job=$!
   kill -9 -$$
 }} >/dev/null 2>&1 &
 dog=$!
+{hold}
 wait $job
 code=$?
 kill -9 $dog 2>/dev/null
@@ -65,7 +67,7 @@ exit $code
 
 
 class AdbShell:
-    """Commands and files of one device; see ``tdedge_devices.shell.Shell``.
+    """Commands and files of one device; see ``tdedge_devices.shell.HoldingShell``.
 
     Attributes:
         adb: the command for this device.
@@ -79,18 +81,19 @@ class AdbShell:
         self._ports: list[tuple[str, str]] = []
 
     @classmethod
-    def connect(cls, serial: str, *, adb: str = "") -> AdbShell:
+    def connect(cls, serial: str, *, adb: str = "", folder: str = FOLDER) -> AdbShell:
         """The shell of a device; its folder is made.
 
         Args:
             serial: as ``adb devices`` lists it, or HOST:PORT, or empty for the only device there is.
             adb: path of the command; found on the PATH where empty.
+            folder: the folder on the device.
 
         Raises:
             MissingError: adb is not installed.
             DeviceError: the device cannot be used; says what to do.
         """
-        shell = cls(connected(serial, adb))
+        shell = cls(connected(serial, adb), folder=folder)
         try:
             shell._make_folder(shell.folder)
         except DeviceError:
@@ -104,9 +107,16 @@ class AdbShell:
         """The device's serial, or its address."""
         return self.adb.serial
 
-    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> Done:
-        """Run a command to its end; see ``Shell.run``."""
-        running = _Running(self.adb, command, self.folder, stdin=stdin, limit_s=timeout_s)
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 60.0,
+        hold_stdin: bool = False,
+    ) -> Done:
+        """Run a command to its end; see ``HoldingShell.run``."""
+        running = _Running(self.adb, command, self.folder, stdin=stdin, hold=hold_stdin, limit_s=timeout_s)
         try:
             out, _ = running.process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -254,17 +264,21 @@ class _Running:
         folder: str,
         *,
         stdin: bytes = b"",
+        hold: bool = False,
         limit_s: float | None = None,
     ) -> None:
         self._adb, self._command = adb, command
         self._token = f"tdedge-{secrets.token_hex(8)}"
         given = shlex.quote(f"{folder}/.{self._token}.in")
+        pipe = shlex.quote(f"{folder}/.{self._token}.pipe")
+        receive = f"head -c {len(stdin)} <&3 >{given} || {{ rm -f {given}; exit 1; }}" if stdin else ":"
         script = _SCRIPT.format(
             token=self._token,
             command=shlex.join(command),
-            stdin=given if stdin else "/dev/null",
-            receive=f"head -c {len(stdin)} <&3 >{given} || {{ rm -f {given}; exit 1; }}" if stdin else "",
-            forget=f"rm -f {given}" if stdin else ":",
+            stdin=pipe if hold else given if stdin else "/dev/null",
+            receive=f"{receive}\nmkfifo {pipe}" if hold else receive,
+            hold=f"exec 4>{pipe}\n[ -f {given} ] && cat {given} >&4" if hold else ":",
+            forget=f"rm -f {given} {pipe}" if hold or stdin else ":",
             limit_s="" if limit_s is None else f"{limit_s + 2 * _GRACE_S:.0f}",
         )
         reading, self._lifeline = os.pipe()

@@ -1,5 +1,6 @@
 """The shell of an Android device: the real ``adb`` and the real ``adbd`` in a network namespace."""
 
+import hashlib
 import os
 import re
 import signal
@@ -51,6 +52,16 @@ def test_a_command_gets_its_arguments_and_input_unchanged(shell, phone):
     assert shell.run(["printf", "<%s>", *words]).stdout.decode() == "".join(f"<{word}>" for word in words)
     data = bytes(range(256)) * 20_000
     assert shell.run(["cat"], stdin=data).stdout == data
+    assert list((phone.root / FOLDER[1:]).iterdir()) == []
+
+
+def test_standard_input_stays_open_where_asked_for(shell, phone):
+    """A worker that ends with its standard input must not end before it has done its job."""
+    data = os.urandom(300_000)
+    script = "head -c 300000 | sha256sum; read -t 1 line; echo $?"
+    held = shell.run(["bash", "-c", script], stdin=data, hold_stdin=True).text
+    assert held == f"{hashlib.sha256(data).hexdigest()}  -\n142"  # the second read waited in vain
+    assert shell.run(["bash", "-c", script], stdin=data).text.endswith("-\n1")  # ... met the end
     assert list((phone.root / FOLDER[1:]).iterdir()) == []
 
 
@@ -153,7 +164,7 @@ def test_a_lost_device_is_a_clear_error_and_leaves_no_orphan(server):
         with pytest.raises(DeviceError, match="the connection was lost while 'sh' ran"):
             list(lines)
         wait_until(lambda: nothing_runs(phone), f"nothing runs: {phone.processes()}")
-        with pytest.raises(DeviceError, match="no device|is offline"):
+        with pytest.raises(DeviceError, match=r"no device|is offline"):
             shell.run(["true"])
         phone.switch_on()
         with AdbShell.connect(phone.serial) as again:

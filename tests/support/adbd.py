@@ -214,28 +214,36 @@ class Phone:
 
     def processes(self) -> list[str]:
         """The command lines of what runs on it, but adbd."""
-        found = subprocess.run(
-            ["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False
-        )
-        lines = []
-        for pid in found.stdout.split():
+        return list(self._commands_by_pid().values())
+
+    def kill_processes(self, text: str) -> int:
+        """Kill what runs on it with this text in its command line; how many these were."""
+        pids = [pid for pid, line in self._commands_by_pid().items() if text in line]
+        for pid in pids:
+            os.kill(pid, 9)
+        return len(pids)
+
+    def _commands_by_pid(self) -> dict[int, str]:
+        found = {}
+        for pid in self._pids():
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
                 if line and not line.endswith("/adbd"):
-                    lines.append(line)
-        return lines
+                    found[pid] = line
+        return found
+
+    def _pids(self) -> list[int]:
+        command = ["ip", "netns", "pids", self.namespace]
+        return [int(pid) for pid in subprocess.run(command, capture_output=True, check=False).stdout.split()]
 
     def switch_off(self) -> None:
         """End it and everything of it."""
         self.kill()
         if shutil.which("adb") and "ANDROID_ADB_SERVER_PORT" in os.environ:
             subprocess.run(["adb", "disconnect", self.serial], capture_output=True, check=False)
-        found = subprocess.run(
-            ["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False
-        )
-        for pid in found.stdout.split():
+        for pid in self._pids():
             with contextlib.suppress(OSError):
-                os.kill(int(pid), 9)
+                os.kill(pid, 9)
         subprocess.run(["ip", "link", "del", self._wire], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False)
 

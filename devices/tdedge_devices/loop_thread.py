@@ -66,6 +66,7 @@ class LoopThread:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_CLEANUP_S)
+            await asyncio.get_running_loop().shutdown_default_executor()
 
         self.call(cancel())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tdedge_runtimes.errors import RuntimeInputError
-from tdedge_runtimes.process import THREAD_VARIABLES, pin
+from tdedge_runtimes.process import ABANDONED, THREAD_VARIABLES, pin, read_line
 
 
 def child(code):
@@ -45,3 +45,32 @@ def test_no_cores_change_nothing():
     before = os.sched_getaffinity(0)
     pin([])
     assert os.sched_getaffinity(0) == before
+
+
+def test_the_first_line_is_read():
+    reader, writer = os.pipe()
+    os.write(writer, b"one line\n")
+    assert read_line(reader) == b"one line"
+    os.write(writer, b"the end")
+    os.close(writer)
+    assert read_line(reader) == b"the end"
+    os.close(reader)
+
+
+@pytest.mark.parametrize("work", ["time.sleep(60)", "\nwhile True: pass"])
+def test_a_process_ends_with_its_input(tmp_path, work):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "file").write_text("")
+    code = (
+        "import sys, time; from tdedge_runtimes.process import end_at_eof; "
+        f"end_at_eof(sys.argv[1]); print('ready', flush=True)\n{work.strip()}"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(20) == ABANDONED
+    assert not scratch.exists()

@@ -157,3 +157,31 @@ def test_an_archive_of_the_package_alone(nets, tmp_path):
     assert "worker.pyz" in done.stderr.strip().splitlines()[-1]
     failed = work({"kind": "dance"}, (str(tmp_path / "worker.pyz"),))
     assert (failed.returncode, json.loads(failed.stdout)["exit_code"]) == (2, 2)
+
+
+def test_a_job_that_ends_with_its_input(nets, tmp_path):
+    """The job is the first line; the process ends at once with its input, and its folder goes too."""
+    scratch = tmp_path / "scratch"
+    command = [sys.executable, "-m", "tdedge_runtimes.worker", "--until-eof", str(scratch)]
+    job = {"schema_version": SCHEMA_VERSION, "kind": "load", "model": {"path": str(nets / "small.onnx")}}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(json.dumps({**job, "seconds": 60}).encode() + b"\n")
+        process.stdin.flush()
+        while not scratch.exists():
+            assert process.poll() is None
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        assert process.wait(20) == 129
+    assert not scratch.exists()
+
+
+def test_a_job_whose_input_stays_open(nets, tmp_path):
+    scratch = tmp_path / "scratch"
+    command = [sys.executable, "-m", "tdedge_runtimes.worker", "--until-eof", str(scratch)]
+    job = {"schema_version": SCHEMA_VERSION, "kind": "memory", "model": {"baseline": ".onnx"}}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["kind"] == "memory"
+        assert process.wait(20) == 0
+    assert not scratch.exists()

@@ -145,7 +145,7 @@ class RunLog:
             if (stamp := str(entry.get("time", ""))) < latest:
                 device.notes.append(f"the clock of the log goes back from {latest} to {stamp}")
             latest, whole = stamp, whole + len(line)
-        if latest > _stamp(self._now()):
+        if latest and latest > _stamp(self._now()):
             for device in self._devices.values():
                 device.notes.append(f"the log ends at {latest}, which is later than this machine's clock")
         return whole

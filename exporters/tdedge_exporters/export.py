@@ -47,6 +47,7 @@ from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.pricing import Measure, local_measure
+from tdedge_exporters.planner.remote import Remote
 from tdedge_exporters.planning import FAILED, Planning, plan_network
 from tdedge_exporters.prepare import Prepared, Source, prepare
 from tdedge_exporters.verify import ParityReport, Reference, compare, load_npz, random_inputs
@@ -100,6 +101,7 @@ def export(
     cost_table: Path | None = None,
     forms: Mapping[str, TargetPlan] | None = None,
     measure: Measure = local_measure,
+    remote: Remote | None = None,
     example: Any = None,
     inputs: Path | None = None,
     seed: int = 0,
@@ -125,6 +127,7 @@ def export(
         cost_table: file of known times; the one in the user's cache folder where not given.
         forms: target -> plan of an earlier export, applied again without measuring.
         measure: times files for the planner.
+        remote: the device that is planned for, and that times for the planner.
         example: example input of a torch module.
         inputs: ``.npz`` with one array per input to verify on; seeded random ones otherwise.
         seed: seed of the random inputs.
@@ -141,12 +144,13 @@ def export(
         UsageError: bad source, plan, inputs or output folder.
         GateError: a target failed parity; nothing is left behind.
         UnsupportedError: a target cannot express the network.
-        MissingError: a runtime or extra is not installed.
+        MissingError: a runtime or extra is not installed, here or on ``remote``.
+        DeviceError: ``remote`` was lost.
     """
     targets = lowering.parse_targets(to)
     for target in targets:
         lowering.require(target)
-    planning = Planning(effort, threads, cost_table, forms or {}, measure)
+    planning = Planning(effort, threads, cost_table, forms or {}, measure, remote)
     output = Path(output)
     check_free(output, force=force)
     options = lowering.Options(minimal, input_layout)

@@ -16,6 +16,7 @@ from tdedge_exporters.planner.efforts import EFFORTS
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.planner import here, plan_target
 from tdedge_exporters.planner.pricing import Measure, local_measure
+from tdedge_exporters.planner.remote import Remote
 from tdedge_exporters.planner.units import refusal
 from tdedge_runtimes.errors import RuntimesError
 
@@ -33,9 +34,10 @@ class Planning:
         cost_table: file of known times; the user's own where not given.
         forms: target -> plan to apply again; these targets are not measured.
         measure: times files.
+        remote: the device that is planned for; it times in the place of ``measure``.
 
     Raises:
-        UsageError: unknown effort, or threads below 1.
+        UsageError: unknown effort, threads below 1, or a device and nothing to measure there.
     """
 
     effort: str = "none"
@@ -43,12 +45,15 @@ class Planning:
     cost_table: Path | None = None
     forms: Mapping[str, TargetPlan] = field(default_factory=dict)
     measure: Measure = local_measure
+    remote: Remote | None = None
 
     def __post_init__(self) -> None:
         if self.effort not in EFFORTS:
             raise UsageError(f"unknown effort {self.effort!r}; expected one of {', '.join(EFFORTS)}")
         if self.threads < 1:
             raise UsageError(f"threads is {self.threads}; expected at least 1")
+        if self.remote is not None and self.effort == "none":
+            raise UsageError(f"effort none measures nothing on {self.remote.name}; choose low, normal or max")
 
 
 def plan_network(
@@ -60,14 +65,18 @@ def plan_network(
 
     Raises:
         UsageError: a plan to replay was made for another network, or the cost table cannot be used.
+        MissingError: the device lacks the runtime.
+        DeviceError: it was lost.
     """
     if (known := planning.forms.get(str(target))) is not None:
         return plan.replay(model, known), known.model_copy(update={"replayed": True})
     if planning.effort == "none":
         return model, None
-    place = here(target, planning.threads)
+    remote = planning.remote
+    place = here(target, planning.threads) if remote is None else remote.place(target, planning.threads)
+    device = remote.name if remote else ""
     if (reason := refusal(model)) is not None:
-        return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}")
+        return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}", device)
     known_times = costs.open_table(planning.cost_table) if planning.cost_table else costs.users_table()
     with known_times as table:
         try:
@@ -78,9 +87,10 @@ def plan_network(
                 effort=planning.effort,
                 threads=planning.threads,
                 measure=planning.measure,
+                remote=remote,
                 progress=progress,
             )
         except RuntimesError as error:
             reason = f"{FAILED}: {error.message}"
-            return model, plan.unplanned(target, place, planning.effort, reason)
-    return planned.model, plan.of(planned, target, place, planning.effort)
+            return model, plan.unplanned(target, place, planning.effort, reason, device)
+    return planned.model, plan.of(planned, target, place, planning.effort, remote)

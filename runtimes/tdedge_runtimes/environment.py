@@ -25,6 +25,7 @@ def describe_environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "cpu_model": cpu_model(),
+        "simd_lanes": simd_lanes(),
         "board": _read(_BOARD),
         "cores": os.cpu_count() or 1,
         "affinity": affinity(),

@@ -23,10 +23,14 @@ from tdedge_exporters.planner.layouts import Label, Layout
 from tdedge_exporters.planner.planner import Planned, conversions
 from tdedge_exporters.planner.reasons import Reasons
 from tdedge_exporters.planner.rebuild import rebuild
+from tdedge_exporters.planner.remote import Remote
 from tdedge_exporters.planner.trials import key_sha256
 from tdedge_exporters.planner.units import Network, network, refusal
 
 SCHEMA_VERSION: Literal[1] = 1
+
+#: What a time is: taken on a processor, counted by an emulated one, or computed.
+Kind = Literal["measured", "emulated", "predicted"]
 
 
 class _Part(BaseModel):
@@ -69,7 +73,7 @@ class Piece(Form):
     """
 
     key: str = ""
-    kind: Literal["measured", "predicted"] | None = None
+    kind: Kind | None = None
     rejected: tuple[Rejected, ...] = ()
 
 
@@ -83,21 +87,22 @@ class Conversion(_Part):
 
 
 class Check(_Part):
-    """Latency of both whole networks: timed interleaved, or predicted."""
+    """Latency of both whole networks: timed interleaved, counted by an emulated processor, or predicted."""
 
-    kind: Literal["measured", "predicted"] = "measured"
+    kind: Kind = "measured"
 
     plain_ms: float
     planned_ms: float
 
 
 class TargetPlan(_Part):
-    """How one target executes a network."""
+    """How one target executes a network; ``device``: where it was timed, empty for the exporting machine."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     target: str
     runtime_version: str
     machine: str
+    device: str = ""
     threads: int = Field(ge=1)
     lanes: int = Field(default=16, ge=1)
     effort: str
@@ -132,8 +137,11 @@ def from_json(content: Any, where: str = "") -> TargetPlan:
         raise UsageError(f"{where}{key}: {first['msg'].removeprefix('Value error, ').lower()}") from error
 
 
-def of(planned: Planned, target: Target, place: Place, effort: str) -> TargetPlan:
-    """The document of what the planner did."""
+def of(
+    planned: Planned, target: Target, place: Place, effort: str, remote: Remote | None = None
+) -> TargetPlan:
+    """The document of what the planner did, on a device where one is given."""
+    kind: Kind = "predicted" if planned.is_predicted else remote.figures if remote else "measured"
     reasons = Reasons(planned)
     rejected: dict[int, list[Rejected]] = defaultdict(list)
     chosen = {id(candidate) for candidate in planned.choice.chosen}
@@ -152,7 +160,7 @@ def of(planned: Planned, target: Target, place: Place, effort: str) -> TargetPla
             Piece(
                 **_form(candidate, cost),
                 key=key_sha256(candidate.key)[:12],
-                kind=None if cost is None else "predicted" if planned.is_predicted else "measured",
+                kind=None if cost is None else kind,
                 rejected=tuple(sorted(beside, key=lambda row: (row.gap_ms is None, row.gap_ms))),
             )
         )
@@ -164,12 +172,13 @@ def of(planned: Planned, target: Target, place: Place, effort: str) -> TargetPla
         target=str(target),
         runtime_version=place.version,
         machine=place.machine,
+        device=remote.name if remote else "",
         threads=place.threads,
         lanes=planned.lanes,
         effort=effort,
         kept=kept,
-        why=_why(planned, kept),
-        check=_check(planned),
+        why=_why(planned, kept, kind) + (f", on {remote.name}" if remote and planned.checked_ms else ""),
+        check=_check(planned, kind),
         pieces=tuple(pieces),
         conversions=tuple(
             Conversion(value=str(value.name), source=str(source), target=str(label), cost_ms=round(cost, 5))
@@ -178,12 +187,13 @@ def of(planned: Planned, target: Target, place: Place, effort: str) -> TargetPla
     )
 
 
-def unplanned(target: Target, place: Place, effort: str, reason: str) -> TargetPlan:
+def unplanned(target: Target, place: Place, effort: str, reason: str, device: str = "") -> TargetPlan:
     """The document of a network that the planner left alone."""
     return TargetPlan(
         target=str(target),
         runtime_version=place.version,
         machine=place.machine,
+        device=device,
         threads=place.threads,
         effort=effort,
         kept="plain",
@@ -202,16 +212,15 @@ def _form(candidate: Candidate, cost_ms: float | None) -> dict[str, Any]:
     }
 
 
-def _check(planned: Planned) -> Check | None:
+def _check(planned: Planned, kind: Kind) -> Check | None:
     if not planned.checked_ms:
         return None
     plain_ms, planned_ms = (planned.checked_ms[label].median_ms for label in ("plain", "planned"))
-    kind: Literal["measured", "predicted"] = "predicted" if planned.is_predicted else "measured"
     return Check(kind=kind, plain_ms=plain_ms, planned_ms=planned_ms)
 
 
-def _why(planned: Planned, kept: str) -> str:
-    check = _check(planned)
+def _why(planned: Planned, kept: str, kind: Kind) -> str:
+    check = _check(planned, kind)
     if check is None:
         alone = planned.choice is planned.searched
         return (
@@ -219,7 +228,9 @@ def _why(planned: Planned, kept: str) -> str:
         )
     verdict = "faster" if kept == "planned" else "not faster"
     told = "predicted to be " if check.kind == "predicted" else ""
-    return f"the planned network is {told}{verdict}: {check.planned_ms:.2f} ms, plain {check.plain_ms:.2f} ms"
+    unit = "ms of instruction time" if kind == "emulated" else "ms"
+    times = f"{check.planned_ms:.2f} {unit}, plain {check.plain_ms:.2f} ms"
+    return f"the planned network is {told}{verdict}: {times}"
 
 
 def replay(model: ir.Model, plan: TargetPlan) -> ir.Model:

@@ -1,4 +1,4 @@
-"""Planning for another machine than this one: its times, its processor, its versions; handed over by a caller.
+"""Planning for another machine than this one: its times, processor and versions, handed over by a caller.
 
 This package knows no device. Whoever holds one passes what it does with a job of the worker
 (``tdedge_runtimes.jobs``) and what it says about itself.

@@ -21,7 +21,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tdedge.artifact import atomic_folder
 from tdedge.errors import MissingError, TdedgeError, UsageError
 
 LIST = "assets.json"
@@ -132,22 +131,39 @@ def fetch(folder: Path, *, tarballs: Path | None = None, npm: str = "npm") -> No
         raise UsageError(f"{folder} is not empty and holds no runtimes for browsers; choose another folder")
     with tempfile.TemporaryDirectory() as scratch:
         source = tarballs or _pack(Path(scratch), npm)
-        with atomic_folder(folder, force=True) as part:
-            hashes = {}
-            for package in PACKAGES:
-                for name, content in _unpack(package, source / package.tarball).items():
-                    (part / name).write_bytes(content)
-                    hashes[name] = hashlib.sha256(content).hexdigest()
-            listed = {"versions": VERSIONS, "sha256": hashes}
-            (part / LIST).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+        part = _beside(folder)
+        try:
+            _fill(part, source)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise UsageError(f"cannot write beside {folder}: {error.strerror}; choose another folder") from None
+    part.chmod(0o755)
+    return part
+
+
+def _fill(folder: Path, source: Path) -> None:
+    hashes = {}
+    for package in PACKAGES:
+        for name, content in _unpack(package, source / package.tarball).items():
+            (folder / name).write_bytes(content)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+    listed = {"versions": VERSIONS, "sha256": hashes}
+    (folder / LIST).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
 def _pack(scratch: Path, npm: str) -> Path:
     if shutil.which(npm) is None:
         names = ", ".join(package.tarball for package in PACKAGES)
-        raise MissingError(
-            f"{npm} is not installed; install Node.js, or give a folder with {names}: --from FOLDER"
-        )
+        raise MissingError(f"{npm} is not installed; install Node.js, or give --from FOLDER with {names}")
     wanted = [f"{package.name}@{package.version}" for package in PACKAGES]
     done = subprocess.run(  # noqa: S603 - npm and pinned names
         [npm, "pack", "--silent", *wanted], cwd=scratch, capture_output=True, text=True, check=False

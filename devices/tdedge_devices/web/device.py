@@ -27,7 +27,7 @@ from tdedge_devices.device import FigureKind
 from tdedge_devices.shell import Shell
 from tdedge_devices.web import assets, results
 from tdedge_devices.web.browser import Browser
-from tdedge_devices.web.exchange import Exchange, Job
+from tdedge_devices.web.exchange import SILENCE_S, Exchange, Job
 from tdedge_devices.web.invite import invite
 from tdedge_devices.web.posts import unpack
 from tdedge_devices.web.preparing import prepare
@@ -62,7 +62,9 @@ def connect(address: SplitResult, settings: Mapping[str, str]) -> WebDevice:
 class WebDevice:
     """A browser as a device; see ``tdedge_devices.device.Device``."""
 
-    def __init__(self, address: SplitResult, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, address: SplitResult, settings: Mapping[str, str], *, silence_s: float = SILENCE_S
+    ) -> None:
         if unknown := sorted(set(settings) - SETTINGS):
             known = ", ".join(sorted(SETTINGS))
             raise UsageError(f"a browser has no setting {unknown[0]!r}; it has {known}")
@@ -75,7 +77,7 @@ class WebDevice:
         self._url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
         folder = settings.get("assets")
         files = page_files(assets.load(Path(folder) if folder else None))
-        self._exchange = Exchange()
+        self._exchange = Exchange(silence_s=silence_s)
         self._server = Server(self._exchange, files, host=self._host, port=port, tls=_tls(settings))
         self._browser: Browser | None = None
 

@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class _Post(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Gpu(_Post):

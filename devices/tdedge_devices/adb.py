@@ -22,6 +22,7 @@ from tdedge_devices.adb_environment import read_environment
 from tdedge_devices.adb_shell import FOLDER, AdbShell
 from tdedge_devices.address import Settings
 from tdedge_devices.device import FigureKind
+from tdedge_devices.shell import Shell
 from tdedge_devices.shipping import Store
 from tdedge_devices.tools.binaries import Binary
 from tdedge_devices.tools.programs import PROGRAMS, Place, Program
@@ -52,7 +53,7 @@ def connect(url: SplitResult, settings: Settings) -> AdbDevice | WorkshopDevice:
     address = f"adb://{shell.serial}"
     if python := settings.get("python"):
         return WorkshopDevice(shell, python, url=address, folder=shell.folder)
-    return AdbDevice(shell, binaries, url=address)
+    return AdbDevice(shell, binaries, url=address, folder=shell.folder)
 
 
 def open_shell(url: SplitResult, settings: Settings) -> AdbShell:
@@ -72,17 +73,18 @@ class AdbDevice:
         shell: the way there; closed with the device.
         binaries: the programs that were given, by name.
         url: its address.
+        folder: where files go on the device.
     """
 
     figure_kind: FigureKind = "measured"
     job_kinds: frozenset[str] = JOB_KINDS
 
-    def __init__(self, shell: AdbShell, binaries: Mapping[str, Binary], *, url: str) -> None:
-        self.shell: AdbShell = shell
+    def __init__(self, shell: Shell, binaries: Mapping[str, Binary], *, url: str, folder: str) -> None:
+        self.shell: Shell = shell
         self.url = url
         self._binaries = dict(binaries)
         self._programs: dict[str, Program] = {name: program() for name, program in PROGRAMS.items()}
-        self._store = Store(shell, shell.folder, url)
+        self._store = Store(shell, folder, url)
 
     def environment(self) -> dict[str, Any]:
         """As ``Device.environment``; the versions are the digests of the programs."""

@@ -32,6 +32,7 @@ _PART = re.compile(rf"^{_MARK} (\w+)$", re.MULTILINE)
 _PROPERTY = re.compile(r"^\[([\w.]+)\]: \[(.*)\]\s*$", re.MULTILINE)
 _ZONE = re.compile(r"^(thermal_zone\d+:.*) (-?\d+)$", re.MULTILINE)
 _TEMPERATURE = re.compile(r"Temperature\{mValue=(-?[\d.]+),[^}]*mName=([^,}]+)")
+_ABSENT_CELSIUS = -90.0  # what is said of a sensor that is not there
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -82,8 +83,8 @@ def temperatures(zones: str, thermalservice: str) -> dict[str, float]:
     """Degrees Celsius by sensor: of ``dumpsys thermalservice``, else of the kernel's thermal zones."""
     _, found, current = thermalservice.rpartition("Current temperatures from HAL")
     named = _TEMPERATURE.findall(current if found else thermalservice)
-    if named:
-        return {name.strip(): float(value) for value, name in named}
+    if told := {name.strip(): float(value) for value, name in named if float(value) > _ABSENT_CELSIUS}:
+        return told
     return {name: int(value) / 1000 for name, value in _ZONE.findall(zones)}
 
 

@@ -64,7 +64,7 @@ class Row:
 
     Attributes:
         name: node type.
-        average_us: mean over the calls.
+        average_us: mean over the calls of the model; the table's is of one call of the operator.
         delegated: whether it ran inside a delegate, such as XNNPACK.
         node: its number there.
     """
@@ -189,7 +189,7 @@ def _table(lines: list[str], *, delegated: bool) -> list[Row]:
             rows.append(
                 Row(
                     name=values["node type"],
-                    average_us=float(values["avg ms"]) * 1e3,
+                    average_us=float(values["avg ms"]) * 1e3 * max(1.0, float(values["times called"])),
                     delegated=delegated or "Delegate/" in values["Name"],
                     node=int(number[1]) if number else len(rows),
                 )

@@ -1,7 +1,7 @@
-"""Stand-ins for the runtimes' benchmark programs: they run real inference and print in the programs' formats.
+"""Stand-ins for the runtimes' benchmark programs: real inference, printed in the programs' formats.
 
-Nobody publishes these programs for this machine in a way the tests could install. A stand-in is one file, as the
-real program is: a Python script whose first line names the interpreter that has the runtimes.
+No package that the tests could install holds these programs for this machine. A stand-in is one file, as
+the real program is: a Python script whose first line names the interpreter that has the runtimes.
 """
 
 import hashlib

@@ -20,15 +20,15 @@ def summary(times_us: list[int]) -> str:
         return f"count={len(times_us)} curr={times_us[-1]}{same}"
     deviation = int(statistics.pstdev(times_us))
     return (
-        f"count={len(times_us)} first={times_us[0]} curr={times_us[-1]} min={min(times_us)} max={max(times_us)} "
-        f"avg={number(statistics.fmean(times_us))} std={deviation}"
+        f"count={len(times_us)} first={times_us[0]} curr={times_us[-1]} "
+        f"min={min(times_us)} max={max(times_us)} avg={number(statistics.fmean(times_us))} std={deviation}"
     )
 
 
 def calls(interpreter, least: int, seconds: float, limit: float) -> list[int]:
     print(
-        f"Running benchmark for at least {least} iterations and at least {number(seconds)} seconds but terminate "
-        f"if exceeding {number(limit)} seconds."
+        f"Running benchmark for at least {least} iterations and at least {number(seconds)} seconds but "
+        f"terminate if exceeding {number(limit)} seconds."
     )
     begin, times_us = time.monotonic(), []
     while len(times_us) < least or time.monotonic() - begin < seconds:
@@ -42,15 +42,14 @@ def calls(interpreter, least: int, seconds: float, limit: float) -> list[int]:
 def table(title: str, rows: list[tuple[str, float, str]]) -> None:
     total = sum(average for _, average, _ in rows) or 1.0
     print(f"============================== {title} ==============================")
-    print(
-        "\t             [node type]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem KB]\t[times called]\t[Name]"
-    )
+    columns = ["  [first]", " [avg ms]", "     [%]", "  [cdf%]", "  [mem KB]", "[times called]", "[Name]"]
+    print("\t             [node type]\t" + "\t".join(columns))
     done = 0.0
     for kind, average, name in rows:
         done += average
         print(
-            f"\t{kind:>24}\t{average:9.3f}\t{average:9.3f}\t{100 * average / total:7.3f}%\t{100 * done / total:7.3f}%"
-            f"\t{0.0:10.3f}\t{1:9d}\t{name}"
+            f"\t{kind:>24}\t{average:9.3f}\t{average:9.3f}\t{100 * average / total:7.3f}%"
+            f"\t{100 * done / total:7.3f}%\t{0.0:10.3f}\t{1:9d}\t{name}"
         )
     print()
 

@@ -19,7 +19,8 @@ from benchmarks.realisation.cases import Case, Selection
 from benchmarks.realisation.conv3d import write_thetis
 from benchmarks.realisation.exporting import Exported, export_network
 from benchmarks.realisation.gates import FAIL, gates
-from benchmarks.realisation.machine import available_memory_bytes, sgemm_gflops
+from benchmarks.realisation.limits import bound_ms
+from benchmarks.realisation.machine import available_memory_bytes, sgemm_gflops, stream_gbs
 from benchmarks.realisation.measuring import own_memory_bytes, parity, row_options, time_files
 from benchmarks.realisation.planning import Files, prepare_target
 from benchmarks.realisation.plot import realisations
@@ -59,6 +60,7 @@ class _Run:
     options: MeasureOptions
     table: CostTable
     sgemm_gflops: float
+    stream_gbs: float
     progress: Progress
 
     @property
@@ -91,9 +93,9 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
             shutil.rmtree(folder / machine / network, ignore_errors=True)
     missing = [row for row in wanted if selection.fresh or store.get(row) is None]
     with open_table(folder / "costs.sqlite") as table:
-        shared = _Run(
-            folder / machine, quick, row_options(threads, quick=quick), table, sgemm_gflops(threads), progress
-        )
+        timing = row_options(threads, quick=quick)
+        rates = sgemm_gflops(threads), stream_gbs(threads)
+        shared = _Run(folder / machine, quick, timing, table, *rates, progress)
         by_case = {case: [row for row in missing if row.case == case] for case in cases}
         items = [(case.name, (case, rows)) for case, rows in by_case.items() if rows]
         for case, rows in track(items, progress, "Measure", len(items)):
@@ -209,6 +211,7 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
         again_s=own.again_s,
         trials=own.trials,
         parity=difference,
+        bound_ms=bound_ms(own.work, shared.sgemm_gflops, shared.stream_gbs),
         sgemm_gflops=shared.sgemm_gflops,
         samples_ms=timed.samples_ms,
         streams_gbs=timed.streams_gbs,

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.costs import Cost, CostTable
 from tdedge_exporters.planner.planner import Planned, plan_target
 from tdedge_exporters.planner.pricing import local_measure
+from tdedge_exporters.planner.roofline import work
 from tdedge_runtimes.measure import MeasureOptions
 
 _ABOUT = "about.json"
@@ -37,6 +38,7 @@ class Files:
         again_s: seconds that planning the same network took at once again, from the table.
         trials: small models that were timed for it; those the cost table already knew are not among them.
         forms: form -> how often it was chosen, plain ones left out.
+        work: (operations, as many as idle lanes make of them, bytes moved) of every planned node.
         first_layer_ms: the first layer in its plain and in its chosen form, as timed for the plan, with what
             the chosen form takes in after it; None where there was no choice.
     """
@@ -47,6 +49,7 @@ class Files:
     again_s: float
     trials: int
     forms: dict[str, int]
+    work: list[tuple[float, float, int]]
     first_layer_ms: tuple[float, float] | None
 
     def about(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ def prepare_target(
         again,
         trials,
         forms_of(planned) if is_used else {},
+        [astuple(work(node, planned.lanes)) for node in planned.model.graph],
         first_layer_ms(planned, is_used=is_used),
     )
     paths = {"plain": str(plain.resolve()), "planned": str(entry.resolve())}
@@ -110,6 +114,8 @@ def _load(folder: Path) -> Files | None:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if set(about) != {field.name for field in fields(Files)}:
+        return None  # of an earlier version
     first = about.pop("first_layer_ms")
     plain, planned = Path(about.pop("plain")), Path(about.pop("planned"))
     return Files(plain, planned, first_layer_ms=None if first is None else tuple(first), **about)

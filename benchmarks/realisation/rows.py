@@ -35,6 +35,8 @@ class Row:
         again_s: seconds to plan it once more, every time known.
         trials: small models that were timed for that.
         parity: largest difference between the outputs of plain and planned, relative to their scale.
+        bound_ms: what arithmetic, idle lanes and memory take of the planned network at the machine's rates,
+            see :mod:`benchmarks.realisation.limits`; empty where not computed.
         sgemm_gflops: what this machine reaches in a matrix product with as many threads.
         streams_gbs: (one thread, all threads) through memory, before and after the run; empty with one
             thread.
@@ -58,6 +60,7 @@ class Row:
     again_s: float | None = None
     trials: int | None = None
     parity: float | None = None
+    bound_ms: Mapping[str, float] = field(default_factory=dict)
     sgemm_gflops: float | None = None
     streams_gbs: tuple[tuple[float, float], ...] = ()
     mode: str = ""

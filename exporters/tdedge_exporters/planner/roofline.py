@@ -23,6 +23,21 @@ _FREE = frozenset(
 
 
 @dataclass(frozen=True)
+class Work:
+    """What one node does.
+
+    Attributes:
+        flops: two per multiply-accumulate.
+        lane_flops: as many as the idle lanes make of them.
+        bytes: read and written.
+    """
+
+    flops: float
+    lane_flops: float
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Roofline:
     """What one device can do with one thread or several.
 
@@ -38,31 +53,33 @@ class Roofline:
 
     def predict_ms(self, model: ir.Model) -> float:
         """Milliseconds of one inference; values of unknown shape count as one element."""
-        return sum(self._node_ms(node) for node in model.graph)
+        works = [work(node, self.lanes) for node in model.graph]
+        return sum(
+            max(each.lane_flops / self.peak_gflops, each.bytes / self.bandwidth_gbs) / 1e6 for each in works
+        )
 
-    def _node_ms(self, node: ir.Node) -> float:
-        if node.op_type in _FREE:
-            return 0.0
-        moved = sum(_bytes(value) for value in (*node.inputs, *node.outputs) if value is not None)
-        return max(self._flops(node) / self.peak_gflops, moved / self.bandwidth_gbs) / 1e6
 
-    def _flops(self, node: ir.Node) -> float:
-        """Operations, as many as the idle lanes make of them."""
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
-            return 0.0
-        weight, result = node.inputs[1], node.outputs[0]
-        assert weight is not None
-        shape, made = _shape(weight), _shape(result)
-        if node.op_type == "Conv":
-            channels, per_output = shape[0], prod(shape[1:])
-            group = node.attributes.get("group")
-            channels = channels if group is None or group.as_int() == 1 else made[1]
-        else:
-            channels = made[-1]
-            first = node.inputs[0]
-            assert first is not None
-            per_output = _shape(first)[-1]
-        return 2.0 * prod(made) * per_output / fill(channels, self.lanes)
+def work(node: ir.Node, lanes: int = 16) -> Work:
+    """What a node computes and moves; values of unknown shape count as one element."""
+    if node.op_type in _FREE:
+        return Work(0.0, 0.0, 0)
+    moved = sum(_bytes(value) for value in (*node.inputs, *node.outputs) if value is not None)
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return Work(0.0, 0.0, moved)
+    weight, result = node.inputs[1], node.outputs[0]
+    assert weight is not None
+    shape, made = _shape(weight), _shape(result)
+    if node.op_type == "Conv":
+        channels, per_output = shape[0], prod(shape[1:])
+        group = node.attributes.get("group")
+        channels = channels if group is None or group.as_int() == 1 else made[1]
+    else:
+        channels = made[-1]
+        first = node.inputs[0]
+        assert first is not None
+        per_output = _shape(first)[-1]
+    flops = 2.0 * prod(made) * per_output
+    return Work(flops, flops / fill(channels, lanes), moved)
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:

@@ -64,7 +64,9 @@ def bench(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
     node_data: Annotated[
         Path | None,
-        typer.Option(help="Write the time of every operator for model-explorer; needs --profile."),
+        typer.Option(
+            metavar="FOLDER", help="Write the times of operators for model-explorer; needs --profile."
+        ),
     ] = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -75,7 +77,7 @@ def bench(
     output = Output(json=json, quiet=quiet, no_progress=no_progress)
     if len(models) < 2 and on is None:
         raise UsageError(f"{len(models)} model given; expected a reference and at least one other")
-    for path in (result_file, report, markdown, node_data):
+    for path in (result_file, report, markdown):
         if path is not None and path.exists() and not force:
             raise UsageError(f"{path} exists; pass --force to replace it")
     if node_data is not None and not profile:

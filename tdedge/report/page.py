@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tdedge import __version__
-from tdedge.report import numbers, plots
+from tdedge.report import device_page, numbers, plots
 from tdedge.report.comparison import Comparison
 from tdedge.report.results import Results
 
@@ -23,6 +23,7 @@ def page(
     stages: Mapping[str, Mapping[str, float]] | None = None,
     layers: Sequence[tuple[str, float, float]] = (),
     parity: Sequence[Mapping[str, Any]] = (),
+    devices: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """The page as text.
 
@@ -33,9 +34,14 @@ def page(
         stages: totals per stage (``params``, ``macs``, ``flops``, ``peak_activation_bytes``).
         layers: (name, MACs before, MACs after) of each decomposed layer.
         parity: one mapping per target (``target``, ``network``, ``max_rel``, ``sqnr_db``, ``passed``).
+        devices: name -> result of a device.
     """
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_template),
     )
     environment.filters |= {
         "count": numbers.count,
@@ -45,10 +51,9 @@ def page(
         "error": numbers.error,
         "db": numbers.decibel,
     }
-    template = resources.files("tdedge.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     promised = [comparison for comparison in comparisons if comparison.rows()[-1].speedup is not None]
     memory = plots.memory(comparisons)
-    return environment.from_string(template).render(
+    return environment.get_template("page.html.j2").render(
         title=title,
         version=__version__,
         summary=summary,
@@ -56,13 +61,24 @@ def page(
         environment=comparisons[0].result["environment"] if comparisons else None,
         stages=stages or {},
         parity=parity,
-        promise_plot=Markup(plots.promised_and_measured(promised)) if promised else None,  # noqa: S704
-        latency_plots=[Markup(plots.latencies(comparison)) for comparison in comparisons],  # noqa: S704
-        memory_plot=Markup(memory) if memory else None,  # noqa: S704
-        layer_plot=Markup(plots.layer_macs(layers)) if layers else None,  # noqa: S704
+        promise_plot=themed(plots.promised_and_measured(promised)) if promised else None,
+        latency_plots=[themed(plots.latencies(comparison)) for comparison in comparisons],
+        memory_plot=themed(memory) if memory else None,
+        layer_plot=themed(plots.layer_macs(layers)) if layers else None,
+        devices=device_page.views(devices or {}, themed),
     )
 
 
 def results_page(title: str, found: Results) -> str:
     """The page of a result file."""
-    return page(title, found.comparisons)
+    return page(title, found.comparisons, devices=found.devices)
+
+
+def themed(plot: str) -> Markup:
+    """A plot of ours, to be set as it is, in the colours of the page: black is text, white the ground."""
+    plot = plot.replace("#000000", "currentColor").replace("fill: #ffffff", "fill: none")
+    return Markup(plot)  # noqa: S704 - made by matplotlib, which escapes its texts
+
+
+def _template(name: str) -> str:
+    return resources.files("tdedge.report").joinpath(name).read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ PROMISE = "#d9a441"
 def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
     """Per target: the MAC ratio the arithmetic promises beside the speed-ups the clock shows."""
     most = max(len(comparison.rows()) for comparison in comparisons)
-    figure, axes = _figure(7.2, 0.9 + 0.38 * most * len(comparisons))
+    figure, axes = figure_with_axes(7.2, 0.9 + 0.38 * most * len(comparisons))
     height = 0.8 / most
     for index, comparison in enumerate(comparisons):
         rows = comparison.rows()[1:]
@@ -30,7 +30,7 @@ def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
         if promised is not None:
             name = "promised by MACs" if index == 0 else None
             axes.barh(top, promised, 0.9 * height, color=PROMISE, label=name)
-            _beside(axes, promised, top, f"{promised:.2f}x")
+            beside(axes, promised, top, f"{promised:.2f}x")
         for place, row in enumerate(rows, 1):
             if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
                 continue
@@ -38,7 +38,7 @@ def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
             name = f"measured: {row.label}" if len(rows) > 1 else "measured"
             colour = OTHER if place == len(rows) else BETWEEN
             axes.barh(y, row.speedup, 0.9 * height, color=colour, label=name if index == 0 else None)
-            _beside(axes, max(row.speedup, row.speedup_high), y, f"{row.speedup:.2f}x")
+            beside(axes, max(row.speedup, row.speedup_high), y, f"{row.speedup:.2f}x")
             spread = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
             axes.errorbar(row.speedup, y, xerr=spread, color="black", lw=1, capsize=2)
     axes.set_yticks(
@@ -48,14 +48,14 @@ def promised_and_measured(comparisons: Sequence[Comparison]) -> str:
     axes.set_xlabel("times faster than the reference (95 % interval)")
     axes.margins(x=0.15)
     axes.invert_yaxis()
-    _legend(figure)
-    return _svg(figure)
+    legend(figure)
+    return svg(figure)
 
 
 def latencies(comparison: Comparison) -> str:
     """Every timed call of every network, with the median."""
     labels = list(comparison.result["models"])
-    figure, axes = _figure(7.2, 0.9 + 0.45 * len(labels))
+    figure, axes = figure_with_axes(7.2, 0.9 + 0.45 * len(labels))
     for index, label in enumerate(labels):
         samples = comparison.samples_ms(label)
         colour = REFERENCE if index == 0 else OTHER
@@ -68,7 +68,7 @@ def latencies(comparison: Comparison) -> str:
     axes.set_ylim(len(labels) - 0.4, -0.75)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"latency of one inference, ms ({comparison.target}, {comparison.threads} thread)")
-    return _svg(figure)
+    return svg(figure)
 
 
 def memory(comparisons: Sequence[Comparison]) -> str | None:
@@ -81,34 +81,34 @@ def memory(comparisons: Sequence[Comparison]) -> str | None:
     ]
     if not bars:
         return None
-    figure, axes = _figure(7.2, 0.8 + 0.32 * len(bars))
+    figure, axes = figure_with_axes(7.2, 0.8 + 0.32 * len(bars))
     for index, (_, value, colour) in enumerate(bars):
         axes.barh(index, value / 2**20, 0.7, color=colour)
-        _beside(axes, value / 2**20, index, f"{value / 2**20:.1f}")
+        beside(axes, value / 2**20, index, f"{value / 2**20:.1f}")
     axes.set_yticks(range(len(bars)), [name for name, _, _ in bars], parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("peak memory of the network itself, MiB (runtime's own share subtracted)")
-    return _svg(figure)
+    return svg(figure)
 
 
 def layer_macs(rows: Sequence[tuple[str, float, float]]) -> str:
     """MACs of each layer before and after, on a logarithmic axis; ``rows``: (name, before, after)."""
-    figure, axes = _figure(7.2, 0.9 + 0.5 * len(rows))
+    figure, axes = figure_with_axes(7.2, 0.9 + 0.5 * len(rows))
     for index, (_, before, after) in enumerate(rows):
         axes.barh(index - 0.2, before, 0.36, color=REFERENCE, label="dense" if index == 0 else None)
         axes.barh(index + 0.2, after, 0.36, color=OTHER, label="compressed" if index == 0 else None)
-        _beside(axes, max(before, after), index, f"{before / after:.1f}x")
+        beside(axes, max(before, after), index, f"{before / after:.1f}x")
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_xlabel("MACs per inference")
-    _legend(figure)
-    return _svg(figure)
+    legend(figure)
+    return svg(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def figure_with_axes(width: float, height: float) -> tuple[Any, Any]:
     """A figure with one pair of axes, drawn without any display."""
     from matplotlib.figure import Figure
 
@@ -119,17 +119,17 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _beside(axes: Any, x: float, y: float, text: str) -> None:
+def beside(axes: Any, x: float, y: float, text: str) -> None:
     """A label to the right of a bar's end."""
     axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
 
 
-def _legend(figure: Any) -> None:
+def legend(figure: Any) -> None:
     """The legend above the plot, where it covers nothing."""
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     """The figure as an ``<svg>`` element without a prologue, the same for the same data."""
     import matplotlib
 

@@ -140,9 +140,10 @@ def write(
     if markdown is not None:
         _write(markdown, found.markdown(title), force)
     if node_data is not None:
-        from tdedge.report.node_data import node_data as written
+        from tdedge.report.node_data import documents
 
-        _write(node_data, json.dumps(written(found), indent=2) + "\n", force)
+        for name, document in documents(found):
+            _write(node_data / name, json.dumps(document, indent=2) + "\n", force)
 
 
 def _write(path: Path, text: str, force: bool) -> None:

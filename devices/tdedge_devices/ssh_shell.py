@@ -28,13 +28,14 @@ _MARK = b"tdedge-process "
 _MARK_BOTH = 'echo "tdedge-process $$"; echo "tdedge-process $$" >&2; exec "$@"'
 _MARK_QUIET = 'echo "tdedge-process $$"; exec "$@" 2>/dev/null'
 _GLOB = 'IFS=; for path in $1; do [ -e "$path" ] && printf "%s\\n" "$path"; done; exit 0'
+# Spelt so that every POSIX shell takes a process group.
 _END = """
-kill -TERM -- "-$1" 2>/dev/null || kill -TERM "$1" 2>/dev/null || exit 0
+kill -s TERM -- "-$1" 2>/dev/null || kill -s TERM "$1" 2>/dev/null || exit 0
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-    kill -0 -- "-$1" 2>/dev/null || exit 0
+    kill -s 0 -- "-$1" 2>/dev/null || exit 0
     sleep 0.1
 done
-kill -KILL -- "-$1" 2>/dev/null
+kill -s KILL -- "-$1" 2>/dev/null
 """
 _END_S = 8.0
 _SIGNALLED = 128

@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
+from support.device_jobs import in_background, left, long_job, nothing_left, worker_of
 from support.networks import save_classifier
-from support.sshd import command_of, kill, processes
+from support.sshd import kill
 
 from tdedge.errors import MissingError, UsageError
 from tdedge_devices.local import LocalShell
@@ -39,51 +38,6 @@ def model(tmp_path):
     return str(save_classifier(tmp_path / "net.onnx"))
 
 
-def jobs(folder):
-    return os.listdir(folder / "jobs")
-
-
-def left(folder):
-    """What a job left: files, and processes."""
-    return jobs(folder) + [command_of(pid) for pid in processes(f"{folder}/files")]
-
-
-def in_background(call):
-    """The error a call ends with, when joined."""
-    errors = []
-
-    def run():
-        try:
-            call()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def joined():
-        thread.join(20)
-        assert not thread.is_alive()
-        return errors[0]
-
-    return joined
-
-
-def worker_of(folder):
-    """The process of the worker; waits until it runs the job."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        found = [pid for pid in processes(f"{folder}/files") if "timeout -k" not in command_of(pid)]
-        if found and jobs(folder):
-            return found[0]
-        time.sleep(0.02)
-    raise AssertionError("the worker does not run")
-
-
-def long_job(model):
-    return {"kind": "load", "model": {"path": model}, "seconds": 60}
-
-
 def test_a_run_gives_what_a_local_one_gives(device, model, tmp_path, folder):
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
     np.savez(tmp_path / "in.npz", x=x)
@@ -98,7 +52,7 @@ def test_a_run_gives_what_a_local_one_gives(device, model, tmp_path, folder):
         )
     with np.load(tmp_path / "there.npz") as there, np.load(tmp_path / "here.npz") as here:
         np.testing.assert_array_equal(there["y"], here["y"])
-    assert jobs(folder) == []
+    assert left(folder) == []
 
 
 def test_models_are_measured_there(device, model, tmp_path, folder):
@@ -108,7 +62,7 @@ def test_models_are_measured_there(device, model, tmp_path, folder):
     assert result["models"]["dense"]["latency"]["count"] == 4
     assert result["models"]["again"]["memory"]["own_peak_rss_bytes"]["kind"] == "measured"
     assert str(folder) not in json.dumps(result)
-    assert jobs(folder) == []
+    assert left(folder) == []
 
 
 def test_figures_say_what_they_are(folder, model):
@@ -145,7 +99,7 @@ def test_wrong_jobs(device, folder, job, error, line):
     with pytest.raises(error, match=line):
         device.do(job)
     if (folder / "jobs").exists():
-        assert jobs(folder) == []
+        assert left(folder) == []
 
 
 def test_no_python(folder):
@@ -165,7 +119,7 @@ def test_a_python_without_numpy(folder, tmp_path):
         pytest.raises(RuntimeMissing, match="numpy is not installed"),
     ):
         device.environment()
-    assert jobs(folder) == []
+    assert left(folder) == []
 
 
 def test_a_worker_that_is_killed(device, model, folder):
@@ -174,7 +128,7 @@ def test_a_worker_that_is_killed(device, model, folder):
     error = joined()
     assert isinstance(error, RuntimeFailed)
     assert "ended by SIGKILL; it may have run out of memory" in error.message
-    assert jobs(folder) == []
+    assert left(folder) == []
 
 
 @pytest.mark.parametrize("hung", [False, True], ids=["busy", "stopped"])
@@ -213,10 +167,7 @@ def test_a_job_dies_with_its_host(model, folder):
     with host(folder, model) as process:
         worker_of(folder)
         process.kill()
-    deadline = time.monotonic() + 10
-    while left(folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left(folder) == []
+    assert nothing_left(folder)
 
 
 def test_a_module_of_the_archive(device):

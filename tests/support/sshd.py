@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def host_server(folder):
         f"HostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized_keys\nPidFile none\n"
         "UsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nUseDNS no\n"
         f"Subsystem sftp internal-sftp\nListenAddress 127.0.0.1\nPort {port}\n"
+        f"SetEnv PATH={Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin\n"
     )
     settings = {"key": str(folder / "key"), "known_hosts": str(folder / "known_hosts")}
     command = [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]

@@ -1,0 +1,66 @@
+"""What a device leaves behind, and jobs that are watched while they run."""
+
+import threading
+import time
+from pathlib import Path
+
+from support.sshd import command_of, processes
+
+
+def long_job(model):
+    """A job that takes longer than any test."""
+    return {"kind": "load", "model": {"path": str(model)}, "seconds": 300}
+
+
+def left(folder):
+    """What jobs left in a folder of this machine, and of processes."""
+    jobs = [path.name for path in (Path(folder) / "jobs").iterdir()]
+    return jobs + [command_of(pid) for pid in processes(f"{folder}/files")]
+
+
+def nothing_left(folder):
+    """Whether everything is gone within ten seconds."""
+    return within(10, lambda: not left(folder))
+
+
+def worker_of(folder):
+    """The process of the worker; waits until it does its job."""
+
+    def found():
+        running = [pid for pid in processes(f"{folder}/files") if "timeout -k" not in command_of(pid)]
+        return running if running and any((Path(folder) / "jobs").iterdir()) else []
+
+    assert within(30, found), "the worker does not run"
+    return found()[0]
+
+
+def within(seconds, condition):
+    """Whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def in_background(call):
+    """Start a call; what is returned waits for its end and gives the error it ended with, or None."""
+    errors = []
+
+    def run():
+        try:
+            call()
+            errors.append(None)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def joined(seconds=20):
+        thread.join(seconds)
+        assert not thread.is_alive(), f"still runs after {seconds} s"
+        return errors[0]
+
+    return joined

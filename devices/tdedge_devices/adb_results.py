@@ -208,7 +208,9 @@ def _entry(subject: Subject, options: MeasureOptions, load_ms: float) -> dict[st
 
 def _first(subject: Subject, first_ms: float | None) -> Figure:
     if first_ms is None:
-        return not_measurable("ms", f"this build of {subject.program.name} does not tell it")
+        return not_measurable(
+            "ms", f"this build of {subject.program.name} does not tell it, or less than 1 ms"
+        )
     return measured(first_ms, "ms")
 
 

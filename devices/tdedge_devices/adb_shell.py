@@ -38,7 +38,8 @@ _GRACE_S = 5.0
 _SCRIPT = """exec 3<&0
 {receive}
 limit=
-if [ -n {limit_s!r} ] && command -v timeout >/dev/null 2>&1; then limit='timeout -s KILL {limit_s}'; fi
+[ -n "{limit_s}" ] && command -v timeout >/dev/null && command -v {program} >/dev/null &&
+  limit='timeout -s KILL {limit_s}'
 TDEDGE_JOB={token} $limit {command} <{stdin} 3<&- &
 job=$!
 {{
@@ -275,6 +276,7 @@ class _Running:
         script = _SCRIPT.format(
             token=self._token,
             command=shlex.join(command),
+            program=shlex.quote(command[0]),
             stdin=pipe if hold else given if stdin else "/dev/null",
             receive=f"{receive}\nmkfifo {pipe}" if hold else receive,
             hold=f"exec 4>{pipe}\n[ -f {given} ] && cat {given} >&4" if hold else ":",

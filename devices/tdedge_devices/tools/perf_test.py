@@ -40,7 +40,8 @@ class Report:
         calls: how many calls were timed, where told.
         mean_ms: their mean.
         load_ms: time to create the session.
-        first_ms: the very first inference, before those that are timed; None where a fork does not tell.
+        first_ms: the very first inference, before those that are timed, in whole milliseconds; None where it
+            took less than one, or a fork does not tell.
         run_time_s: time of all calls together; None where not told.
         peak_bytes: largest resident set; None where not told.
         latency_ms: "Min", "Max", "P50", "P90", "P95", "P99", "P999", as far as told.
@@ -87,7 +88,7 @@ def parse(text: str) -> Report:
         calls=int(calls[1]) if calls else None,
         mean_ms=float(average[1]),
         load_ms=float(load[1]) * 1e3,
-        first_ms=float(first[1]) if first else None,
+        first_ms=float(first[1]) if first and float(first[1]) else None,
         run_time_s=float(run_time[1]) if run_time else None,
         peak_bytes=int(peak[1]) if peak else None,
         latency_ms={name: float(value) * 1e3 for name, value in _LATENCY.findall(text)},

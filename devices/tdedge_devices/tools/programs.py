@@ -20,7 +20,7 @@ from tdedge_runtimes.measure import MeasureOptions
 
 _MOST_WARM_UP_CALLS = 1000
 _MEMORY_S = 1
-_PARTS = 2  # of a load of benchmark_model, which tells of many calls only the mean
+_SHORT_SHARE = 0.1  # of the time of a load of benchmark_model, for the process before it
 _MARK = "@uptime"
 _UPTIME = re.compile(rf"^{_MARK} ([\d.]+)", re.MULTILINE)
 _ROW_S = 1.0
@@ -143,25 +143,27 @@ class BenchmarkModel:
         return benchmark_model.parse_profile(_run(place, command, options).text)
 
     def load(self, place: Place, model: str, options: MeasureOptions, seconds: float, least: int) -> Load:
-        """As ``Program.load``: two processes, one right after the other."""
-        calls = max(1, math.ceil(least / _PARTS))
-        command = benchmark_model.command(
-            place.program, model, options, calls=calls, seconds=seconds / _PARTS
+        """As ``Program.load``: a short process, and one whose timed calls are the load."""
+        short = benchmark_model.command(
+            place.program, model, options, calls=1, seconds=_SHORT_SHARE * seconds
         )
-        run = _run(place, _between_marks(command, _PARTS), options)
-        begin_s, *_, end_s = _marks(run.text, _PARTS)
-        parts = [benchmark_model.parse(part) for part in _UPTIME.split(run.text)[2:-1:2]]
+        before = benchmark_model.parse(_run(place, short, options).text)
+        command = benchmark_model.command(place.program, model, options, calls=least, seconds=seconds)
+        run = _run(place, _then_uptime(command), options)
+        report = benchmark_model.parse(run.text)
+        end_s = _uptime(run.text)
         return Load(
-            begin_s=begin_s,
+            # Calls begin until `seconds` are over; between them the inputs are set again.
+            begin_s=end_s - max(seconds, report.calls * report.mean_ms / 1e3),
             end_s=end_s,
-            inferences=sum(part.calls for part in parts),
-            rows_ms=[[part.mean_ms] for part in parts],
+            inferences=report.calls,
+            rows_ms=[[before.mean_ms], [report.mean_ms]],
             method=(
-                f"{_PARTS} processes of benchmark_model in a row, each a sample: the mean of its calls; "
-                "loading and warming up lie in the window, their calls do not count"
+                "benchmark_model, one process without a pause, which tells only the mean of its calls; the "
+                "samples are that of a shorter process before it, and its own"
             ),
-            first_ms=parts[0].first_ms,
-            load_ms=parts[0].load_ms,
+            first_ms=before.first_ms,
+            load_ms=before.load_ms,
             cpu=run.cpu,
         )
 
@@ -227,10 +229,10 @@ class PerfTest:
             command = perf_test.command(
                 place.program, model, results.path, threads=options.threads, seconds=long
             )
-            run = _run(place, _between_marks(command, 1), options)
+            run = _run(place, _then_uptime(command), options)
             report = perf_test.parse(run.text)
             samples = perf_test.parse_results(results.read(), least)
-        end_s = _marks(run.text, 1)[-1]
+        end_s = _uptime(run.text)
         length = max(1, min(round(_ROW_S * 1e3 * len(samples) / sum(samples)), len(samples) // 2))
         rows = [samples[at : at + length] for at in range(0, len(samples) - length + 1, length)]
         return Load(
@@ -290,16 +292,14 @@ def _run(place: Place, command: Sequence[str], options: MeasureOptions, *, watch
     return run_tool(place.shell, command, cpus=options.cpus, watch=watch, end_s=place.end_s)
 
 
-def _between_marks(command: Sequence[str], times: int) -> list[str]:
-    mark = f'echo; echo "{_MARK} $(cat /proc/uptime)"'
-    return ["sh", "-c", "; ".join([mark, *[f'"$@" || exit; {mark}'] * times]), "sh", *command]
+def _then_uptime(command: Sequence[str]) -> list[str]:
+    return ["sh", "-c", f'"$@" || exit; echo; echo "{_MARK} $(cat /proc/uptime)"', "sh", *command]
 
 
-def _marks(text: str, times: int) -> list[float]:
-    found = [float(value) for value in _UPTIME.findall(text)]
-    if len(found) != times + 1:
+def _uptime(text: str) -> float:
+    if not (found := _UPTIME.findall(text)):
         raise RuntimeFailed(f"the device tells no time since it was started: {last_words(text)}")
-    return found
+    return float(found[-1])
 
 
 class _Results:

@@ -78,6 +78,10 @@ def test_other_builds():
     assert oldest.latency_ms == pytest.approx({"Min": 55.9777})
 
 
+def test_a_first_inference_of_less_than_a_millisecond_is_not_told():
+    assert parse(USUAL.replace("cost: 2 ms", "cost: 0 ms")).first_ms is None
+
+
 def test_what_tells_no_time():
     with pytest.raises(RuntimeFailed, match=r"told no inference time: Load model from m.onnx failed:x"):
         parse("Setting intra_op_num_threads to 1\nLoad model from m.onnx failed:x\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +151,7 @@ def memory(title: str, run: Comparison) -> Grid:
             )
         )
     notes = ["arena: " + ("as the runtime planned it" if _tells_arena(run) else _PREDICTED)]
-    notes += [f"{label}: {reason}" for label, reason in _memory_reasons(run)]
+    notes += _shared(_memory_reasons(run))
     return Grid(
         f"{title}: start and memory",
         ("network", "load", "first", "own memory", "peak RSS", "PSS", "weights", "arena", "file"),
@@ -188,15 +188,17 @@ def _latency_notes(run: Comparison, entry: Mapping[str, Any]) -> Iterator[str]:
         share = run.foreign_cpu
         used = "an unknown share" if share is None else f"{share:.0%}"
         yield f"other processes used {used} of the processor; ratios are interleaved and steadier than times"
-    for label, report in entry["parity"].items():
-        if report.get("reason"):
-            yield f"parity of {label}: {report['reason']}"
+    reasons = (
+        (label, f"parity: {one['reason']}") for label, one in entry["parity"].items() if one.get("reason")
+    )
+    yield from _shared(reasons)
 
 
 def energy(title: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
     """Joules per inference of every network."""
     reference = _value(next(iter(found.values())), "net_j_per_inference")
-    rows, notes = [], []
+    rows: list[tuple[str, ...]] = []
+    notes: list[tuple[str, str]] = []
     for label, figures in found.items():
         net = _value(figures, "net_j_per_inference")
         reason = figures["net_j_per_inference"].get("reason")
@@ -205,31 +207,32 @@ def energy(title: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
                 label,
                 f"{numbers.joules(_value(figures, 'gross_j_per_inference'))}{_spread(figures, 'gross')}",
                 f"{numbers.joules(net)}{_spread(figures, 'net')}",
-                numbers.ratio(reference / net) if reference and net else "-",
+                numbers.ratio(reference / net) if reference and net and rows else "-",
                 numbers.watts(_value(figures, "idle_power_w")),
                 numbers.watts(_value(figures, "run_power_w")),
                 str(figures.get("scope", "-")),
             )
         )
         if reason:
-            notes.append(f"{label}: not measurable: {reason}")
+            notes.append((label, f"not measurable: {reason}"))
         else:
-            notes.append(f"{label}: {figures['method']}; rails {', '.join(figures['rails'])}")
+            notes.append((label, f"{figures['method']}; rails {', '.join(figures['rails'])}"))
     return Grid(
         f"{title}: energy per inference",
         ("network", "gross", "net", "times less (net)", "idle", "running", "scope"),
         tuple(rows),
-        tuple(dict.fromkeys(notes)),
+        _shared(notes),
     )
 
 
 def sustained(title: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
     """Latency of every network at the beginning and at the end of the long run."""
-    rows, notes = [], []
+    rows: list[tuple[str, ...]] = []
+    notes: list[tuple[str, str]] = []
     for label, curve in found.items():
         if not curve["points"]:
             rows.append((label, *("-",) * 5))
-            notes.append(f"{label}: {curve['reason']}")
+            notes.append((label, curve["reason"]))
             continue
         hottest = [one["celsius"] for one in curve["stretches"] if one["celsius"] is not None]
         throttled = [one for one in curve["stretches"] if one["throttled"]]
@@ -245,12 +248,12 @@ def sustained(title: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
         )
         if throttled:
             since, why = throttled[0]["begin_s"], "; ".join(throttled[0]["throttled"])
-            notes.append(f"{label}: slowed down from {since:.0f} s on: {why}")
+            notes.append((label, f"slowed down from {since:.0f} s on: {why}"))
     return Grid(
         f"{title}: without a pause",
         ("network", "time", "at first", "at last", "change", "hottest"),
         tuple(rows),
-        tuple(notes),
+        _shared(notes),
     )
 
 
@@ -261,6 +264,14 @@ def failures(devices: Mapping[str, Mapping[str, Any]]) -> Grid | None:
     ]
     columns = ("device", "piece", "why")
     return Grid("Not measured, or does not count", columns, tuple(rows), warn=True) if rows else None
+
+
+def _shared(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Every text once, after the labels it is said of."""
+    labels: dict[str, list[str]] = {}
+    for label, text in notes:
+        labels.setdefault(text, []).append(label)
+    return tuple(f"{', '.join(names)}: {text}" for text, names in labels.items())
 
 
 def _between(own: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdedge.artifact import atomic_file
 from tdedge.errors import UsageError
-from tdedge.report import grids, tables
+from tdedge.report import grids, numbers, tables
 from tdedge.report.comparison import Comparison
 from tdedge.report.grids import Grid
 
@@ -92,9 +92,29 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("schema_version") != 1 or "comparisons" not in document:
-        raise UsageError(f"{path} is no result of tdedge bench; expected a file that --output wrote")
+    try:
+        check(document)
+    except ValueError as error:
+        raise UsageError(f"{path} is no result of tdedge bench ({error}); give a file it wrote") from error
     return {"profiles": {}, "devices": {}, **document}
+
+
+def check(document: Any) -> None:
+    """Refuse what lacks the parts that are shown.
+
+    Raises:
+        ValueError: it is no result file.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    if document.get("schema_version") != 1:
+        raise ValueError(f"schema_version is {document.get('schema_version')!r}, expected 1")
+    try:
+        found = Results.of({"profiles": {}, **document})
+        for _ in found.tables():
+            pass
+    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+        raise ValueError(f"{type(error).__name__} {error}") from error
 
 
 def merged(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -117,6 +137,30 @@ def merged(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             twice = any(name in other["devices"] for other in others)
             devices[f"{name} ({file})" if twice else name] = device
     return {"schema_version": 1, "comparisons": comparisons, "profiles": profiles, "devices": devices}
+
+
+def side_by_side(documents: Mapping[str, Mapping[str, Any]]) -> Grid:
+    """Median latency of every network in every file; runs of other times, so no ratios between the files."""
+    cells: dict[str, dict[str, str]] = {}
+    for file, document in documents.items():
+        for place, run in _runs(document):
+            for label, model in run["models"].items():
+                own = model["latency"]
+                text = f"{numbers.milliseconds(own['median_ms'])} ± {own['mad_ms']:.2f}"
+                cells.setdefault(f"{place}: {label}", {})[file] = text
+    rows = tuple((name, *(found.get(file, "-") for file in documents)) for name, found in cells.items())
+    note = "measured at different times, not interleaved: compare only where the device was in the same state"
+    return Grid("Median latency side by side", ("network", *documents), rows, (note,))
+
+
+def _runs(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for one in document["comparisons"]:
+        yield one["target"], one["result"]
+    for name, device in document["devices"].items():
+        for target, entry in device["targets"].items():
+            if entry["result"] is not None:
+                invalid = "" if entry["valid"] else " (invalid)"
+                yield f"{name}, {target}{invalid}", entry["result"]
 
 
 def write(

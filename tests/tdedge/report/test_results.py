@@ -1,0 +1,157 @@
+import json
+
+import pytest
+from support.devices import curve, device, document, energy, gone
+from support.results import comparison
+
+from tdedge.errors import UsageError
+from tdedge.report import results
+from tdedge.report.results import Results
+
+
+def found(**devices) -> Results:
+    return Results.of(document(**devices))
+
+
+def grid(name, **devices):
+    return next(one for one in found(**devices).grids() if name in one.title)
+
+
+def test_latency_on_a_device():
+    one = grid("1 thread", pi5=device())
+    assert one.title == "pi5, onnxruntime, 1 thread: measured"
+    base, small = (dict(zip(one.columns, row, strict=True)) for row in one.rows)
+    assert (base["network"], base["times faster"], base["realisation"]) == ("base", "-", "-")
+    assert small["times faster"] == "4.00x"
+    assert (small["MACs"], small["realisation"]) == ("6.00x", "0.67")
+    assert small["parity"] == "3.0e-07 passed"
+    assert one.notes == ("round 2 of 2 does not count: under-voltage (vcgencmd get_throttled 0x50005)",)
+    assert not one.warn
+
+
+def test_what_does_not_count_is_said():
+    one = grid("1 thread", pi5=device("emulated", valid=False))
+    assert "emulated: instruction time" in one.title
+    assert one.warn
+    assert one.notes[0].startswith("INVALID, no round counts: under-voltage")
+
+
+def test_parity_that_fails_is_said():
+    spoilt = device()
+    report = spoilt["targets"]["onnxruntime"]["parity"]["small"]
+    report |= {"passed": False, "max_rel": 0.5, "reason": "output 'y': far off"}
+    one = grid("1 thread", pi5=spoilt)
+    assert one.rows[1][-1] == "5.0e-01 FAILED"
+    assert "small: parity: output 'y': far off" in one.notes
+
+
+def test_memory():
+    one = grid("start and memory", pi5=device())
+    base = dict(zip(one.columns, one.rows[0], strict=True))
+    assert (base["load"], base["first"]) == ("12.00 ms", "7.00 ms")
+    assert (base["own memory"], base["peak RSS"], base["PSS"]) == ("8.0 MiB", "62.0 MiB", "37.0 MiB")
+    assert (base["weights"], base["file"]) == ("2.0 MiB", "1.0 MiB")
+    assert one.notes[0].startswith("arena: predicted from the graph")
+
+
+def test_memory_that_cannot_be_read_has_its_reason():
+    spoilt = device()
+    for model in spoilt["targets"]["onnxruntime"]["result"]["models"].values():
+        model["memory"]["pss_bytes"] = {"value": None, "unit": "bytes", "reason": "no rollup"}
+    one = grid("start and memory", pi5=spoilt)
+    assert one.rows[0][one.columns.index("PSS")] == "-"
+    assert "base, small: pss not measurable: no rollup" in one.notes
+
+
+def test_energy():
+    one = grid("energy", pi5=device())
+    gross, net = "200 mJ (196 mJ to 204 mJ)", "100 mJ (98 mJ to 102 mJ)"
+    assert one.rows[0] == ("base", gross, net, "-", "2.3 W", "4.2 W", "12 rails, lower bound")
+    assert one.rows[1][3] == "4.00x"
+    assert one.notes == ("base, small: windows; rails VDD_CORE",)
+
+
+def test_energy_without_a_sensor_is_a_reason():
+    spoilt = device()
+    spoilt["targets"]["onnxruntime"]["energy"] = {"base": energy(None), "small": energy(None)}
+    one = grid("energy", pi5=spoilt)
+    assert one.rows[0][1:4] == ("-", "-", "-")
+    assert one.notes == ("base, small: not measurable: no sensor. Looked for rapl: none",)
+
+
+def test_sustained():
+    one = grid("without a pause", pi5=device())
+    assert one.rows[0] == ("base", "3.98 min", "40.00 ms", "56.00 ms", "+40.0 %", "80.0 °C")
+    assert one.notes == ("base, small: slowed down from 120 s on: throttled (vcgencmd get_throttled 0x4)",)
+    spoilt = device()
+    spoilt["targets"]["onnxruntime"]["sustained"] = {
+        "base": curve(1.0),
+        "small": {"complete": False, "reason": "cannot", "points": []},
+    }
+    one = grid("without a pause", pi5=spoilt)
+    assert one.rows[1] == ("small", "-", "-", "-", "-", "-")
+    assert "small: cannot" in one.notes
+
+
+def test_failures_are_one_table():
+    one = grid("Not measured", pi5=device(), phone=gone())
+    assert one.rows == (("phone", "connection", "adb://R58M cannot be reached"),)
+    assert not any("Not measured" in each.title for each in found(pi5=device()).grids())
+
+
+def test_markdown():
+    text = found(**{"a|b": device()}).markdown("Run")
+    assert text.startswith("# Run\n")
+    assert r"### a\|b, onnxruntime, 1 thread: measured" in text
+    rows = [line for line in text.splitlines() if line.startswith("| base")]
+    assert len(rows) == 4
+    assert "# Run" in Results([comparison()], {}).markdown("Run")
+
+
+def test_files_come_together():
+    first, second = document(pi5=device(), jetson=device()), document(pi5=device("emulated"))
+    second["comparisons"] = [comparison().to_json()]
+    merged = results.merged({"mon": first, "tue": second})
+    assert set(merged["devices"]) == {"pi5 (mon)", "jetson", "pi5 (tue)"}
+    assert merged["comparisons"][0]["target"] == "onnxruntime (tue)"
+    assert results.merged({"tue": second})["comparisons"][0]["target"] == "onnxruntime"
+
+
+def test_side_by_side():
+    first, second = document(pi5=device()), document(pi5=device(valid=False), phone=gone())
+    one = results.side_by_side({"mon": first, "tue": second})
+    assert one.columns == ("network", "mon", "tue")
+    assert [row[0] for row in one.rows] == [
+        "pi5, onnxruntime: base",
+        "pi5, onnxruntime: small",
+        "pi5, onnxruntime (invalid): base",
+        "pi5, onnxruntime (invalid): small",
+    ]
+    assert one.rows[0][2] == one.rows[2][1] == "-"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"schema_version": 7}', "schema_version is 7, expected 1"),
+        ('{"schema_version": 1}', "KeyError 'comparisons'"),
+        ('{"schema_version": 1, "comparisons": [], "devices": {"a": {}}}', "KeyError 'targets'"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, words):
+    path = tmp_path / "result.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        results.read(path)
+
+
+def test_writing_is_whole(tmp_path):
+    every = found(pi5=device())
+    paths = {name: tmp_path / name for name in ("page", "markdown")}
+    results.write(every, "Run", **paths, node_data=tmp_path / "nodes")
+    assert (tmp_path / "page").read_text().startswith("<!doctype html>")
+    assert json.loads((tmp_path / "nodes" / "pi5-onnxruntime-base.json").read_text())["results"]
+    with pytest.raises(UsageError, match="pass --force"):
+        results.write(every, "Run", page=tmp_path / "page")

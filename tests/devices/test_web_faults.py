@@ -151,11 +151,7 @@ def test_the_computer_gone_is_told_to_the_person(settings):
             device._exchange.close = lambda: None  # as if it were killed: the page is told nothing
             device._server._http.shutdown()
             device._server._http.server_close()
-        end = time.monotonic() + 60
-        while "No connection" not in (shown := webkit.run("return document.body.innerText")):
-            assert time.monotonic() < end, shown
-            time.sleep(0.2)
-        assert "Start it again and open the new link" in shown
+        webkit.see("No connection", "Start it again and open the new link", timeout_s=60)
 
 
 def test_a_taken_port(settings):

@@ -113,6 +113,13 @@ class WebKit:
         """What a script's function body returns in the page."""
         return self.ask("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
 
+    def see(self, *texts: str, timeout_s: float = 30.0) -> None:
+        """Wait until the page shows all of these."""
+        end = time.monotonic() + timeout_s
+        while not all(text in (shown := self.run("return document.body.innerText")) for text in texts):
+            assert time.monotonic() < end, f"the page never showed {texts}, but: {shown}"
+            time.sleep(0.1)
+
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request of WebDriver."""
         data = json.dumps(body or {}).encode() if method == "POST" else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tdedge.errors import MissingError, UsageError
 from tdedge_devices.shell import Done, Shell
@@ -16,7 +17,7 @@ from tdedge_devices.shell import Done, Shell
 #: Where files are kept on a device, relative to the login's home.
 FOLDER = ".cache/tdedge"
 
-#: The versions that are installed; those of constraints.txt.
+#: The versions that are installed; those of constraints.txt. An older Python takes the newest it can run.
 PINS = {
     "numpy": "2.4.6",
     "onnxruntime": "1.31.1",
@@ -30,7 +31,9 @@ PACKAGE = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai-e
 #: What stands in for a package where that has no wheels.
 _ALSO = {"ai-edge-litert": ("tflite-runtime",)}
 
-_DEFAULT_RUNTIMES = "onnxruntime,tflite"
+_OLDEST, _PINNED = (3, 10), (3, 11)
+_DEFAULT_RUNTIMES = ("onnxruntime", "tflite")
+_CANNOT_START = (126, 127)
 _INSTALL_S = 1800.0
 _PROBE_S = 120.0
 
@@ -71,17 +74,20 @@ def find_python(
     named = settings.get("python", "")
     if named.startswith("~/"):  # commands start in the login's home and are quoted
         named = f".{named[1:]}"
-    candidates = [named] if named else [own, "python3"]
-    reasons = []
-    for python in candidates:
-        missing = _missing(shell, python, wanted)
-        if not missing:
+    reasons: list[str] = []
+    version: tuple[int, ...] = _PINNED
+    for python in [named] if named else [own, "python3"]:
+        found = _look(shell, python)
+        if missing := _missing(found, wanted):
+            if python != own or found.versions is not None:
+                reasons.append(f"{python} {missing}")
+            version = found.version or version
+        else:
             return python
-        reasons.append(f"{python} {missing}")
-    packages = [
-        f"{package}=={PINS[package]}" for package in ("numpy", *(PACKAGE[r] for r in _chosen(wanted)))
-    ]
-    if may_install and not named:
+    pinned = version >= _PINNED
+    names = ("numpy", *(PACKAGE[runtime] for runtime in wanted or _DEFAULT_RUNTIMES))
+    packages = [f"{package}=={PINS[package]}" if pinned else package for package in names]
+    if may_install and not named and version >= _OLDEST:
         return _install(shell, f"{folder}/venv", packages, name)
     raise MissingError(
         f"{name} has no Python with NumPy and a runtime ({'; '.join(reasons)}); run there: "
@@ -103,10 +109,6 @@ def runtimes(settings: Mapping[str, str]) -> tuple[str, ...]:
     return names
 
 
-def _chosen(wanted: Sequence[str]) -> Sequence[str]:
-    return wanted or _DEFAULT_RUNTIMES.split(",")
-
-
 def _yes(settings: Mapping[str, str], name: str) -> bool:
     answer = settings.get("bootstrap", "no")
     if answer not in ("yes", "no"):
@@ -114,20 +116,38 @@ def _yes(settings: Mapping[str, str], name: str) -> bool:
     return answer == "yes"
 
 
-def _missing(shell: Shell, python: str, wanted: Sequence[str]) -> str:
-    """What is wrong with an interpreter, or nothing."""
+@dataclass(frozen=True)
+class _Found:
+    """What an interpreter told: its version, its packages with theirs, or why it told nothing."""
+
+    version: tuple[int, ...] | None = None
+    versions: dict[str, str] | None = None
+    reason: str = ""
+
+
+def _look(shell: Shell, python: str) -> _Found:
     names = [*PINS, *(other for others in _ALSO.values() for other in others)]
     done = shell.run([python, "-c", _PROBE, *names], timeout_s=_PROBE_S)
     try:
-        versions = json.loads(done.stdout)["versions"]
+        told = json.loads(done.stdout)
+        return _Found(tuple(told["python"]), dict(told["versions"]))
     except (ValueError, KeyError, TypeError):
-        return "cannot be started" if done.code in (126, 127) else f"fails: {done.last_line}"
-    if "numpy" not in versions:
+        absent = done.code in _CANNOT_START
+        return _Found(reason="cannot be started" if absent else f"fails: {done.last_line}")
+
+
+def _missing(found: _Found, wanted: Sequence[str]) -> str:
+    """What is wrong with an interpreter, or nothing."""
+    if found.version is None or found.versions is None:
+        return found.reason
+    if found.version < _OLDEST:
+        return f"is Python {'.'.join(map(str, found.version))}; expected 3.10 or later"
+    if "numpy" not in found.versions:
         return "has no numpy"
     there = {
         runtime
         for runtime, package in PACKAGE.items()
-        if any(name in versions for name in (package, *_ALSO.get(package, ())))
+        if any(name in found.versions for name in (package, *_ALSO.get(package, ())))
     }
     if absent := [runtime for runtime in wanted if runtime not in there]:
         return f"has no {' and no '.join(PACKAGE[runtime] for runtime in absent)}"

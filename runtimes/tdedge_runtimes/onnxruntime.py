@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tdedge_runtimes.errors import RuntimeFailed, RuntimeInputError, first_line
 from tdedge_runtimes.privacy import import_onnxruntime
 from tdedge_runtimes.session import Array, TensorInfo, check_inputs
+
+if TYPE_CHECKING:
+    from typing import Self  # not yet in the Python 3.10 of some devices
 
 _DTYPES = {
     "tensor(float)": "float32",

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tdedge_runtimes.errors import RuntimeInputError
+
+if TYPE_CHECKING:
+    from typing import Self  # not yet in the Python 3.10 of some devices
 
 Array = npt.NDArray[Any]
 

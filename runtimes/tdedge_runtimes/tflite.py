@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from tdedge_runtimes.figures import Figure, not_measurable
 from tdedge_runtimes.memory import baseline_model
 from tdedge_runtimes.privacy import import_tflite
 from tdedge_runtimes.session import Array, TensorInfo, check_inputs
+
+if TYPE_CHECKING:
+    from typing import Self  # not yet in the Python 3.10 of some devices
 
 _IDENTIFIER = b"TFL3"
 _SMALLEST_BYTES = 16  # the root's offset, the identifier, and an empty table with its vtable

@@ -1,5 +1,6 @@
 """Which Python of a device is taken; a real new environment is made by tests/devices."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -56,9 +57,8 @@ def test_the_message_holds_the_lines_to_run(device):
     with pytest.raises(MissingError) as caught:
         find_python(device, {"runtimes": "onnxruntime"}, name="pi5")
     assert caught.value.message == (
-        "pi5 has no Python with NumPy and a runtime (.cache/tdedge/venv/bin/python cannot be started; "
-        "python3 has no numpy); run there: python3 -m venv .cache/tdedge/venv && "
-        ".cache/tdedge/venv/bin/python -m pip "
+        "pi5 has no Python with NumPy and a runtime (python3 has no numpy); run there: "
+        "python3 -m venv .cache/tdedge/venv && .cache/tdedge/venv/bin/python -m pip "
         f"install --only-binary :all: numpy=={PINS['numpy']} onnxruntime=={PINS['onnxruntime']} , or set "
         'bootstrap = "yes", or name an interpreter that has them by the setting python'
     )
@@ -71,6 +71,24 @@ def test_a_missing_runtime_is_named(device, tmp_path):
     with pytest.raises(MissingError, match="python3 has no onnxruntime and no ai-edge-litert"):
         find_python(device, {"runtimes": "onnxruntime,tflite"})
     with pytest.raises(MissingError, match="python3 has no runtime"):
+        find_python(device, {})
+
+
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [
+        (
+            [3, 10],
+            r"\(python3 has no numpy\).* install --only-binary :all: numpy onnxruntime ai-edge-litert , or",
+        ),
+        ([3, 8], r"\(python3 is Python 3\.8; expected 3\.10 or later\)"),
+    ],
+)
+def test_an_older_python(device, tmp_path, version, line):
+    """It gets what it can run, as the Python 3.10 of a Jetson does; one that is too old is told so."""
+    answer = json.dumps({"python": version, "versions": {}})
+    program(tmp_path / "bin" / "python3", f"#!/bin/sh\necho '{answer}'\n")
+    with pytest.raises(MissingError, match=line):
         find_python(device, {})
 
 

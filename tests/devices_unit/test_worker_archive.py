@@ -1,3 +1,4 @@
+import ast
 import json
 import subprocess
 import sys
@@ -25,3 +26,15 @@ def test_it_runs_alone(tmp_path):
     job = json.dumps({"schema_version": 1, "kind": "environment"})
     done = subprocess.run([sys.executable, path], input=job, capture_output=True, text=True, cwd=tmp_path)
     assert json.loads(done.stdout)["environment"]["versions"]["numpy"]
+
+
+def test_it_asks_for_no_newer_python_than_devices_have():
+    """Python 3.10, as on a Jetson: its grammar, and no name of ``typing`` or ``datetime`` that it lacks."""
+    archive = zipfile.ZipFile(BytesIO(worker_archive()))
+    newer = {"Self", "Never", "assert_never", "LiteralString", "Unpack", "override", "UTC", "StrEnum"}
+    for name in set(archive.namelist()) - {"tdedge_runtimes/client.py"}:  # that one stays at home
+        tree = ast.parse(archive.read(name), feature_version=(3, 10))
+        imports = {
+            alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        assert not imports & newer, name

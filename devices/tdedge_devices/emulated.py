@@ -30,7 +30,7 @@ PROCESSORS = {
     "cortex-a72": "Raspberry Pi 4",
     "cortex-a76": "Raspberry Pi 5",
 }
-_MEMORY_MB = 3072
+_MEMORY_MB = 4096
 _LEAST_MB = 1024
 
 

@@ -25,6 +25,10 @@ class Gone(Exception):
     """The page is not the current one, or everything is over: it should stop."""
 
 
+class Over(Exception):
+    """The job is no longer wanted, or was never this page's; the page may ask for another."""
+
+
 @dataclass
 class Job:
     """One job on its way through the page.
@@ -115,13 +119,14 @@ class Exchange:
         """The unanswered job of that name.
 
         Raises:
-            Gone: there is none, or it is another page's.
+            Gone: the page is no longer the current one.
+            Over: there is none, or it is another page's.
         """
         with self._changed:
             self._check(page)
             job = self._job
             if job is None or job.is_over or job.page != page or job.id != job_id:
-                raise Gone
+                raise Over
             return job
 
     def model(self, job_id: str, place: str) -> Path | None:
@@ -136,7 +141,7 @@ class Exchange:
         """The result of a job.
 
         Raises:
-            Gone: as ``job_of``.
+            Gone, Over: as ``job_of``.
         """
         job = self.job_of(page, job_id)
         with self._changed:
@@ -147,7 +152,7 @@ class Exchange:
         """A job could not be done.
 
         Raises:
-            Gone: as ``job_of``.
+            Gone, Over: as ``job_of``.
         """
         job = self.job_of(page, job_id)
         with self._changed:

@@ -9,8 +9,9 @@
     POST /TOKEN/result|error?...     the answer
     POST /TOKEN/beat?page=ID         alive -> {"job": NAME or null};  POST /TOKEN/bye?page=ID
 
-410 tells a page that it is no longer needed. Files are looked up in tables by their whole name, never joined
-to a folder, so no path leads out. The headers make the page cross-origin isolated where its origin is secure.
+410 tells a page that it is no longer needed, 409 that its job is not. Files are looked up in tables by their
+whole name, never joined to a folder, so no path leads out. The headers make the page cross-origin isolated
+where its origin is secure.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import tdedge_runtimes
 from tdedge.errors import DeviceError
-from tdedge_devices.web.exchange import Exchange, Gone, Job
+from tdedge_devices.web.exchange import Exchange, Gone, Job, Over
 from tdedge_devices.web.posts import Facts, Failure, Inputs, Malformed, Result, as_json, parse, unpack
 from tdedge_runtimes.errors import RuntimeFailed, RuntimeInputError, RuntimesError
 from tdedge_runtimes.memory import baseline_model
@@ -207,6 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         except RuntimesError as error:
             self._send_json({"error": error.message}, HTTPStatus.UNPROCESSABLE_ENTITY)
+        except Over:
+            self._send_json({"error": "this job is no longer wanted"}, HTTPStatus.CONFLICT)
         except Gone:
             self._send_json({"error": "this page is no longer needed"}, HTTPStatus.GONE)
 

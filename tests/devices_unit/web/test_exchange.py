@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tdedge.errors import DeviceError
-from tdedge_devices.web.exchange import Exchange, Gone, Job
+from tdedge_devices.web.exchange import Exchange, Gone, Job, Over
 
 
 def nothing():
@@ -43,7 +43,7 @@ def test_a_job_goes_to_the_page_and_back():
     thread.join()
     assert outcome == [{"done": 1}]
     assert exchange.beat(page) is None
-    with pytest.raises(Gone):
+    with pytest.raises(Over):
         exchange.answer(page, "j", {"done": 2})
 
 
@@ -113,6 +113,13 @@ def test_a_job_that_takes_too_long_is_taken_from_the_page():
     thread.join()
     assert "longer than 0.3 s" in str(outcome[0])
     assert exchange.beat(page) is None
+    with pytest.raises(Over):  # the page, which is still wanted, comes too late with it
+        exchange.fail(page, "j", DeviceError("no"))
+    thread, outcome = do(exchange, handed("k"))
+    assert exchange.next_job(page, 5).id == "k"
+    exchange.answer(page, "k", {})
+    thread.join()
+    assert outcome == [{}]
 
 
 def test_what_the_caller_checks_ends_the_wait():

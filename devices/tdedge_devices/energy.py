@@ -171,7 +171,8 @@ def evaluate(
             known = ", ".join(dict.fromkeys(each.label for each in windows)) or "none"
             reasons = dict.fromkeys(reason for entry in entries for reason in entry["refused"])
             why = "; ".join(reasons) or f"there is no window of {label!r}; there are some of {known}"
-            results[label] = {**_refused([label], why)[label], "windows": entries}
+            seen = {"sensor": sensor.name, "scope": sensor.scope, "rails": list(sensor.rails)}
+            results[label] = {**_refused([label], why)[label], **seen, "windows": entries}
     return results
 
 
@@ -309,13 +310,22 @@ def _figures(
     net = [entry["net_j"] / entry["inferences"] for entry in good]
     idle = [(entry["idle_before_w"] + entry["idle_after_w"]) / 2 for entry in good]
     run = [entry["gross_j"] / entry["seconds"] for entry in good]
-    values = dict(zip(FIGURES, (_median(each) for each in (gross, net)), strict=False))
-    values |= {"gross_energy_mj": _median(gross) * 1e3, "net_energy_mj": _median(net) * 1e3}
+    values = {"gross_j_per_inference": _median(gross), "gross_energy_mj": _median(gross) * 1e3}
     values |= {"idle_power_w": _median(idle), "run_power_w": _median(run)}
+    spread = {"gross_j_per_inference": _spread(gross)}
+    varied = max(abs(entry["idle_after_w"] - entry["idle_before_w"]) for entry in good)
+    more = _median([power - rest for power, rest in zip(run, idle, strict=True)])
+    if more > varied:
+        values |= {"net_j_per_inference": _median(net), "net_energy_mj": _median(net) * 1e3}
+        spread["net_j_per_inference"] = _spread(net)
+    lost = f"running drew {more:.3g} W more than idling, and idling itself varied by {varied:.3g} W"
     counter = all(samples.rails[name].counter for name in sensor.rails)
     return {
-        **{name: measured(values[name], unit) for name, unit in FIGURES.items()},
-        "spread": {"gross_j_per_inference": _spread(gross), "net_j_per_inference": _spread(net)},
+        **{
+            name: measured(values[name], unit) if name in values else not_measurable(unit, lost)
+            for name, unit in FIGURES.items()
+        },
+        "spread": spread,
         "sensor": sensor.name,
         "scope": sensor.scope,
         "rails": list(sensor.rails),

@@ -94,7 +94,10 @@ def energies(found: Mapping[str, Mapping[str, Any]]) -> str | None:
     figure, axes = figure_with_axes(7.2, 0.9 + 0.6 * len(bars))
     for index, (_, figures, colour) in enumerate(bars):
         for offset, word, alpha in ((-0.18, "gross", 0.55), (0.18, "net", 1.0)):
-            value = figures[f"{word}_j_per_inference"]["value"] * 1e3
+            joules = figures[f"{word}_j_per_inference"]["value"]
+            if joules is None:  # net energy that is lost in what idling varied by
+                continue
+            value = joules * 1e3
             axes.barh(index + offset, value, 0.32, color=colour, alpha=alpha)
             spread = figures.get("spread", {}).get(f"{word}_j_per_inference")
             if spread:

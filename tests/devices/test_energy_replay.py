@@ -93,8 +93,11 @@ def check(result, rel):
     assert figure == {"value": pytest.approx(float(np.median(gross))), "unit": "J", "kind": figure["kind"]}
     idle_w = result["idle_power_w"]["value"]
     assert idle_w == pytest.approx(WAVE.mean, rel=0.05)
-    # What is played is as much while idle: next to nothing is left.
-    assert abs(result["net_j_per_inference"]["value"]) < 0.08 * figure["value"]
+    # What is played is as much while idle, but for the waves at the ends of the times.
+    net = result["net_j_per_inference"]
+    assert (
+        "more than idling" in net["reason"] if net["value"] is None else net["value"] < 0.1 * figure["value"]
+    )
 
 
 def test_a_counter_that_begins_again_in_between_and_its_recording(playing, jobs, model, tmp_path_factory):

@@ -84,6 +84,24 @@ def test_gross_and_net_in_closed_form():
     json.dumps(result)
 
 
+@pytest.mark.parametrize(("more", "told"), [(-0.5, False), (0.03, False), (0.2, True)])
+def test_net_energy_that_is_lost_in_the_idle_power_is_no_figure(more, told):
+    """Idle power rises by 0.05 W; running draws a little more, or less."""
+
+    def power(t):
+        return 2.0 + (0.05 if t > 41.9 else 0.0) + (more if 30.5 < t < 41.5 else 0.0)
+
+    result = evaluated(samples(power=power))["dense"]
+    assert result["gross_j_per_inference"]["value"] == pytest.approx((2 + more) * 0.1, rel=1e-3)
+    assert (
+        (result["net_j_per_inference"]["value"] is not None)
+        == told
+        == ("net_j_per_inference" in result["spread"])
+    )
+    if not told:
+        assert "W more than idling, and idling itself varied by 0.05 W" in result["net_energy_mj"]["reason"]
+
+
 def test_median_and_spread_over_alternating_windows():
     runs = [(31 + 42 * i, 41 + 42 * i) for i in range(4)]
     extra = {runs[2]: 3.0}  # the second window of "dense" draws more
@@ -106,9 +124,8 @@ def test_a_counter():
     raw = [(at(i * 0.02), {"j": repr(2.0 * i * 0.02 + WAVE.joules(i * 0.02))}) for i in range(-1, 3700)]
     result = evaluated(raw, sensor=COUNTER)["dense"]
     assert result["gross_j_per_inference"]["value"] == pytest.approx(GROSS / 100, rel=1e-4)
-    assert result["net_j_per_inference"]["value"] == pytest.approx(
-        (GROSS - 10 * (WAVE.mean + 2.0)) / 100, abs=0.01
-    )
+    net = (GROSS - 10 * (WAVE.mean + 2.0)) / 100
+    assert result["windows"][0]["net_j"] / 100 == pytest.approx(net, abs=0.01)
     assert "differences of a counter" in result["method"]
 
 

@@ -69,5 +69,5 @@ def _executed(nodes: list[Any]) -> list[Any]:
 
 def _mean_us(before: Any, after: Any, runs: int) -> float:
     """Mean of the last runs, from the averages over those before and over all."""
-    early, late = (node.real_time.total_seconds() * 1e6 for node in (before, after))
+    early, late = (float(node.real_time.total_seconds()) * 1e6 for node in (before, after))
     return max(0.0, (late * (WARM_UP_RUNS + runs) - early * WARM_UP_RUNS) / runs)

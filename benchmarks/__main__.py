@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import formats, tflite, thetis
+from benchmarks.emulated.benchmark import run as run_emulated
 from benchmarks.outcome import Outcome
 from benchmarks.realisation.benchmark import run as run_realisation
 from benchmarks.realisation.cases import Selection
@@ -28,8 +29,12 @@ from tdedge_runtimes.errors import RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
 
 COMPARISONS = {"thetis": thetis.run, "formats": formats.run}
-#: Those that run only when named: they take gigabytes of peers' environments, or hours.
-NAMED: dict[str, Callable[..., Outcome]] = {"tflite": tflite.run, "realisation": run_realisation}
+#: Those that run only when named: they take gigabytes of peers' environments, an image, or hours.
+NAMED: dict[str, Callable[..., Outcome]] = {
+    "tflite": tflite.run,
+    "realisation": run_realisation,
+    "emulated": run_emulated,
+}
 
 _ABOUT = (
     "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the "

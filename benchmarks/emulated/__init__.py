@@ -1,0 +1,1 @@
+"""Instruction time of dense and planned networks on an emulated Arm processor."""

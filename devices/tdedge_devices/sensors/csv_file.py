@@ -70,8 +70,13 @@ class CsvFile:
         self._epoch_ns = 0
 
     def start(self, add: Add) -> None:
-        """Note how this machine's two clocks stand to each other."""
+        """Note how this machine's two clocks stand to each other; look at what is there of the file.
+
+        Raises:
+            UsageError: a declared column is absent.
+        """
         self._add, self._epoch_ns = add, _epoch_ns()
+        next(self.samples(), None)
 
     def stop(self) -> None:
         """Take the samples of the file, once it has reached the present.

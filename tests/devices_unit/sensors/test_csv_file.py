@@ -145,7 +145,7 @@ def test_wrong_declarations(tmp_path, more, message):
 def test_a_column_that_is_not_there(tmp_path):
     path = table(tmp_path, "Time,Watts", [(1, 1)])
     with pytest.raises(UsageError, match="no column 'Power'; it has Time, Watts"):
-        list(CsvFile(settings(path)).samples())
+        CsvFile(settings(path)).start(print)
 
 
 def test_without_a_file(tmp_path):

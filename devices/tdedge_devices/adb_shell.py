@@ -2,9 +2,11 @@
 
 Killing an ``adb shell`` on this side leaves what it started running on the device. Therefore a command runs
 there under a small script whose standard input is a lifeline: when it ends (the command is cancelled here,
-this process dies, the cable is pulled), the script kills the command and everything it started, which it
-knows by a variable in their environments, whatever groups or sessions they moved to. The script's last word
-on standard error is a mark with the exit code; without it, the connection was lost.
+this process dies, the cable is pulled), or brings no beat for too long (the network is gone), the script
+kills the command and everything it started, which it knows by a variable in their environments, whatever
+groups or sessions they moved to. The script's last word on standard error is a mark with the exit code;
+without it, the connection was lost. Nothing but the plainest commands is relied on: the ``timeout`` of
+Android's toybox loses the exit code of a command that ends at once.
 """
 
 from __future__ import annotations
@@ -32,18 +34,20 @@ FOLDER = "/data/local/tmp/tdedge"
 
 _GRACE_S = 5.0
 
-# 3 is the lifeline, 4 keeps the command's standard input open where that is asked for; no process but the
-# two shells may hold 3, or adb would wait for that one. `timeout` ends the command also where a dead network
-# never closes the connection.
+_BEAT_S = 10.0
+_SILENCE_S = 120
+
+# 3 is the lifeline, 4 keeps the command's standard input open where that is asked for; no process but the two
+# shells may hold 3, or adb would wait for that one. Android's shell can wait for a beat (`read -t`); one that
+# cannot waits until the connection is closed.
 _SCRIPT = """exec 3<&0
 {receive}
-limit=
-[ -n "{limit_s}" ] && command -v timeout >/dev/null && command -v {program} >/dev/null &&
-  limit='timeout -s KILL {limit_s}'
-TDEDGE_JOB={token} $limit {command} <{stdin} 3<&- &
+TDEDGE_JOB={token} {command} <{stdin} 3<&- &
 job=$!
 {{
-  while read -r line <&3; do :; done
+  read -t 1 line </dev/null
+  [ $? -le 1 ] && silence='-t {silence_s}'
+  while read -r $silence line <&3; do :; done
   kill -9 $$
   for round in 1 2 3; do
     for path in $(grep -ls TDEDGE_JOB={token} /proc/[0-9]*/environ); do
@@ -117,7 +121,7 @@ class AdbShell:
         hold_stdin: bool = False,
     ) -> Done:
         """Run a command to its end; see ``HoldingShell.run``."""
-        running = _Running(self.adb, command, self.folder, stdin=stdin, hold=hold_stdin, limit_s=timeout_s)
+        running = _Running(self.adb, command, self.folder, stdin=stdin, hold=hold_stdin)
         try:
             out, _ = running.process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -266,7 +270,6 @@ class _Running:
         *,
         stdin: bytes = b"",
         hold: bool = False,
-        limit_s: float | None = None,
     ) -> None:
         self._adb, self._command = adb, command
         self._token = f"tdedge-{secrets.token_hex(8)}"
@@ -276,12 +279,11 @@ class _Running:
         script = _SCRIPT.format(
             token=self._token,
             command=shlex.join(command),
-            program=shlex.quote(command[0]),
             stdin=pipe if hold else given if stdin else "/dev/null",
             receive=f"{receive}\nmkfifo {pipe}" if hold else receive,
             hold=f"exec 4>{pipe}\n[ -f {given} ] && cat {given} >&4" if hold else ":",
             forget=f"rm -f {given} {pipe}" if hold or stdin else ":",
-            limit_s="" if limit_s is None else f"{limit_s + 2 * _GRACE_S:.0f}",
+            silence_s=_SILENCE_S,
         )
         reading, self._lifeline = os.pipe()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in done()
@@ -304,14 +306,16 @@ class _Running:
         self._feeder.start()
 
     def _feed(self, data: bytes) -> None:
-        """Write the command's standard input, then hold the pipe open until the command shall end."""
+        """Write the command's standard input, then a beat now and then until the command shall end."""
         view = memoryview(data)
         os.set_blocking(self._lifeline, False)
         with contextlib.suppress(OSError):
             while view and not self._ending.is_set():
                 if select.select([], [self._lifeline], [], 0.1)[1]:
                     view = view[os.write(self._lifeline, view) :]
-        self._ending.wait()
+        while not self._ending.wait(_BEAT_S):
+            with contextlib.suppress(OSError):
+                os.write(self._lifeline, b"\n")
         os.close(self._lifeline)
 
     def end(self) -> None:

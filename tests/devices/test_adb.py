@@ -40,7 +40,7 @@ read up rest </proc/uptime
 echo "  AC powered: false"
 echo "  status: 3"
 echo "  voltage: 4000"
-echo "  Charge counter: $((400000000 - $(echo "$up" | tr -d .)0 * 5 / 36))"
+echo "  Charge counter: $((400000000 - ${up%.*}${up#*.}0 * 5 / 36))"
 fi
 [ "$1" = thermalservice ] && cat <<'END'
 Thermal Status: 0
@@ -56,7 +56,7 @@ FAST = {"warmup_calls": 2, "warmup_seconds": 0.02, "min_blocks": 3, "max_blocks"
 @pytest.fixture(scope="module")
 def phone():
     commands = {"getprop": GETPROP, "dumpsys": DUMPSYS}
-    with adb_server(), Phone(commands=commands, folders=programs.FOLDERS) as phone:
+    with adb_server(), Phone(commands=commands, folders=programs.FOLDERS, android=True) as phone:
         yield phone
 
 

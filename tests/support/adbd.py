@@ -28,24 +28,36 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 PHONES = range(16)
 
-# What a phone mounts; $1 is its folder, $2 adbd's files, $3 the size of its data, then folders to show.
+# What a phone mounts; $1 is its folder, $2 adbd's files, $3 the size of its data, $4 the files of Android's
+# shell or nothing, then folders to show.
 MOUNTS = """set -e
 mount --make-rprivate /
-root=$1 adbd=$2 size=$3
-shift 3
+root=$1 adbd=$2 size=$3 android=$4
+shift 4
 mount -t tmpfs -o mode=755 tmpfs "$root"
 cd "$root"
 mkdir -p usr proc dev sys etc root run var/tmp tmp system/bin adbd data/local/tmp
 chmod 1777 tmp var/tmp
-for name in bin sbin lib lib64; do ln -s usr/$name $name; done
+for name in sbin lib lib64; do ln -s usr/$name $name; done
+path=/system/bin:/usr/sbin:/usr/bin:/sbin:/bin
+if [ -n "$android" ]; then
+  path=/system/bin
+  mkdir bin
+  cp "$android/bin/mksh" bin/sh
+  cp "$android/bin/mksh" "$android/bin/toybox" system/bin
+  ln -s mksh system/bin/sh
+  for name in $(./system/bin/toybox); do [ -e system/bin/$name ] || ln -s toybox system/bin/$name; done
+else
+  ln -s usr/bin bin
+fi
 for name in usr etc; do mount --bind /$name $name; mount -o remount,bind,ro $name; done
 for name in proc dev sys; do mount --rbind /$name $name; done
 mount --bind "$adbd" adbd
 mount -t tmpfs -o size="$size",mode=771 tmpfs data/local/tmp
 for folder; do mkdir -p ".$folder"; mount --bind "$folder" ".$folder"; done
 lib=/adbd/usr/lib/x86_64-linux-gnu
-export PATH=/system/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/data/local/tmp
-exec chroot . $lib/ld-linux-x86-64.so.2 --library-path $lib:$lib/android \\
+export PATH=$path HOME=/root TMPDIR=/data/local/tmp
+exec /usr/sbin/chroot . $lib/ld-linux-x86-64.so.2 --library-path $lib:$lib/android \\
   /adbd/usr/lib/android-sdk/platform-tools/adbd
 """
 
@@ -78,6 +90,25 @@ def adbd_files() -> Path:
             run("dpkg-deb", "-x", str(package), str(new))
         shutil.rmtree(CACHE / "apt")
         new.rename(files)
+    return files
+
+
+def android_shell() -> Path:
+    """The folder of mksh and toybox, unpacked: the shell and the commands of every Android; fetched once."""
+    files = CACHE / "android"
+    with _locked("android"):
+        if not files.is_dir():
+            new = CACHE / "android.new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            apt = _private_apt(new / "apt", release="")
+            run("apt-get", *apt, "-qq", "update")
+            run("apt-get", *apt, "-qq", "-y", "--download-only", "install", "mksh", "toybox")
+            for package in sorted((new / "apt/cache/archives").glob("*.deb")):
+                if package.name.startswith(("mksh_", "toybox_")):
+                    run("dpkg-deb", "-x", str(package), str(new))
+            shutil.rmtree(new / "apt")
+            new.rename(files)
     return files
 
 
@@ -129,6 +160,7 @@ class Phone:
         commands: Mapping[str, str] | None = None,
         data: str = "256m",
         folders: Sequence[Path | str] = (),
+        android: bool = False,
     ) -> None:
         """A phone that is off.
 
@@ -136,12 +168,14 @@ class Phone:
             commands: name -> text of a shell script in its /system/bin, such as getprop.
             data: size of its /data/local/tmp.
             folders: more folders of this machine to show there, at the same paths.
+            android: whether its shell and its commands are those of Android, mksh and toybox, and no others.
         """
         assert os.geteuid() == 0, (
             "a phone is a network namespace and mounts; run the tests of devices as root"
         )
         self._commands = dict(commands or {})
         self._data, self._folders = data, [str(folder) for folder in folders]
+        self._android = android
         self._place = contextlib.ExitStack()
         self._number = self._take_number()
         self.namespace = f"tdedge-phone{self._number}"
@@ -183,7 +217,8 @@ class Phone:
             run("ip", "-n", self.namespace, "link", "set", "lo", "up")
         with (CACHE / f"phone{self._number}.log").open("wb") as log:
             enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount"]
-            given = [str(self._folder), str(files), self._data, *self._folders]
+            android = str(android_shell()) if self._android else ""
+            given = [str(self._folder), str(files), self._data, android, *self._folders]
             self._adbd = subprocess.Popen(
                 [*enter, "sh", "-c", MOUNTS, "sh", *given],
                 stdin=subprocess.DEVNULL,
@@ -294,15 +329,18 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def _private_apt(folder: Path) -> list[str]:
-    """Options that keep apt off this machine's own packages; the mirror is this machine's."""
+def _private_apt(folder: Path, release: str = RELEASE) -> list[str]:
+    """Options that keep apt off this machine's own packages; the mirror is its, the release if none is given."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "status").touch()
-    mirrors = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").splitlines()
-    mirror = next(uri for uri in mirrors if uri.rstrip("/").endswith("/debian"))
+    sources = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+    pairs = [line.split() for line in sources.splitlines()]
+    mirror, own = next(
+        pair for pair in pairs if pair[0].rstrip("/").endswith("/debian") and "-" not in pair[1]
+    )
     (folder / "sources.list").write_text(
-        f"deb [signed-by={KEYRING}] {mirror} {RELEASE} main\n", encoding="utf-8"
+        f"deb [signed-by={KEYRING}] {mirror} {release or own} main\n", encoding="utf-8"
     )
     values = {
         "APT::Install-Recommends": "false",

@@ -330,7 +330,7 @@ def run(*command: str) -> str:
 
 
 def _private_apt(folder: Path, release: str = RELEASE) -> list[str]:
-    """Options that keep apt off this machine's own packages; the mirror is its, the release if none is given."""
+    """Options that keep apt off this machine's packages; its mirror, and its release if none is given."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "status").touch()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -112,6 +112,23 @@ class MeasureOptions:
                 raise RuntimeInputError(f"option cpus is {given['cpus']!r}; expected a list of core numbers")
             given["cpus"] = tuple(given["cpus"])
         return cls(**given)
+
+    def counted(self) -> MeasureOptions:
+        """The same for a clock that counts instructions: one call takes what the next one takes.
+
+        The first inference of every model, which comes before its samples, is warm-up enough.
+        """
+        return replace(
+            self,
+            warmup_calls=0,
+            warmup_seconds=0.0,
+            untimed_calls=0,
+            per_block=1,
+            min_blocks=2,
+            max_blocks=2,
+            max_seconds=0.0,
+            resamples=1,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values."""

@@ -37,7 +37,7 @@ def planning_device(name_or_url: str | None, effort: str) -> Iterator[Remote | N
     named = inventory.resolve(name_or_url)
     with (
         locks.hold(named.url, named.name),
-        address.connect(named.url, named.settings) as device,
+        address.connect(named.url, dict(named.settings)) as device,
     ):
         kind = device.figure_kind
         if kind == "replayed" or "latency" not in device.job_kinds:

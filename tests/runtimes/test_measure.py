@@ -52,7 +52,8 @@ def test_every_call_in_its_place():
 
 
 def test_calls_without_warm_up_and_without_untimed_ones():
-    options = MeasureOptions(warmup_calls=0, untimed_calls=0, per_block=1, min_blocks=2, **BRIEF)
+    options = MeasureOptions(threads=2, max_seconds=60.0).counted()
+    assert (options.threads, options.max_seconds) == (2, 0.0)
     calls, result = record(["a", "b"], options)
     assert "".join(calls) == "ab" + "ab" + "ba"
     assert MeasureOptions.from_json(options.to_json()) == options

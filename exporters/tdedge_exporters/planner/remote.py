@@ -19,19 +19,6 @@ from tdedge_exporters.planner.pricing import costs_of, latency_job
 from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.session import PACKAGES
 
-#: One call is as good as many where the clock counts instructions. The first inference of every model comes
-#: before its samples, and serves as its warm-up.
-_COUNTED = {
-    "warmup_calls": 0,
-    "warmup_seconds": 0.0,
-    "untimed_calls": 0,
-    "per_block": 1,
-    "min_blocks": 2,
-    "max_blocks": 2,
-    "max_seconds": 0.0,
-    "resamples": 1,
-}
-
 
 @dataclass(frozen=True)
 class Remote:
@@ -92,6 +79,4 @@ class Remote:
         """How things are timed there: few calls where one tells all."""
         if self.figures == "measured":
             return settings
-        return replace(
-            settings, trial=replace(settings.trial, **_COUNTED), check=replace(settings.check, **_COUNTED)
-        )
+        return replace(settings, trial=settings.trial.counted(), check=settings.check.counted())

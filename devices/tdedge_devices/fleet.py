@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tdedge.errors import DeviceError, TdedgeError
+from tdedge.errors import DeviceError, MissingError, TdedgeError, UsageError
 from tdedge_devices import address, locks
 from tdedge_devices.device import Device
 from tdedge_devices.inventory import Named
@@ -120,9 +120,25 @@ def _guarded(measure: Callable[[], None], document: dict[str, Any]) -> None:
 
 
 def exit_code(results: Mapping[str, Mapping[str, Any]]) -> int:
-    """0 where everything was measured; a lost device counts more than a failed gate."""
-    codes = [error["exit_code"] for one in results.values() for error in one["errors"]]
+    """0 where everything was measured; a lost device counts more than a failed gate.
+
+    A target that a device cannot run, for want of its runtime, is no failure where it ran another.
+    """
+    codes = [
+        error["exit_code"]
+        for one in results.values()
+        for error in one["errors"]
+        if not _cannot_run(one["targets"], error)
+    ]
     return DeviceError.exit_code if DeviceError.exit_code in codes else next(iter(codes), 0)
+
+
+def _cannot_run(targets: Mapping[str, Any], error: Mapping[str, Any]) -> bool:
+    own = targets.get(error["piece"].partition("/")[0])
+    if own is None or own["result"] is not None:
+        return False
+    refused = error["exit_code"] in (UsageError.exit_code, MissingError.exit_code)
+    return refused and any(target["valid"] for target in targets.values())
 
 
 def _empty(one: Named) -> dict[str, Any]:

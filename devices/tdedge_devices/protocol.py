@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from tdedge_devices.link import Link
 from tdedge_devices.run_log import Pieces
 from tdedge_runtimes.client import measure_memory, model_spec
 from tdedge_runtimes.errors import RuntimesError
+from tdedge_runtimes.figures import not_measurable
 from tdedge_runtimes.measure import MeasureOptions
+from tdedge_runtimes.memory import FIELDS
 
 #: Target -> label -> model: ``path``, and ``runtime``, ``precision``, ``cost``, ``artifact`` where known.
 Runs = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -206,6 +208,8 @@ class _Run:
             self.pieces.keep("device", found)
         self.document |= {key: found[key] for key in ("figure_kind", "environment")}
         self.job_kinds = set(found["job_kinds"])
+        if found["figure_kind"] == "emulated":
+            self.protocol = replace(self.protocol, options=self.protocol.options.counted())
 
     def target(self, target: str) -> None:
         """Everything of one target."""
@@ -305,6 +309,9 @@ class _Run:
                 self.failed(f"{target}/latency", f"no round counts: {'; '.join(entry['reasons'])}", 1)
 
     def _memory(self, specs: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        if "memory" not in self.job_kinds:
+            unknown = not_measurable("bytes", "this device does not tell the memory of a program")
+            return {label: {"method": "none", **dict.fromkeys(FIELDS, unknown)} for label in specs}
         return measure_memory(specs, self.protocol.options.to_json(), self.link.do)
 
     def _profile(self, target: str, label: str, spec: Mapping[str, str]) -> dict[str, Any]:

@@ -213,9 +213,10 @@ def energy(title: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
                 str(figures.get("scope", "-")),
             )
         )
+        measured = _value(figures, "gross_j_per_inference") is not None
         if reason:
-            notes.append((label, f"not measurable: {reason}"))
-        else:
+            notes.append((label, f"{'net energy ' if measured else ''}not measurable: {reason}"))
+        if measured:
             notes.append((label, f"{figures['method']}; rails {', '.join(figures['rails'])}"))
     return Grid(
         f"{title}: energy per inference",

@@ -52,6 +52,16 @@ def test_a_device_that_is_gone_costs_the_others_nothing(home, models):
         pass
 
 
+def test_a_target_that_a_device_cannot_run_is_no_failure_where_it_ran_another():
+    ran, could_not = {"result": {}, "valid": True}, {"result": None, "valid": False}
+    missing = {"piece": "openvino/latency/0", "message": "not installed", "exit_code": 3}
+    one = {"targets": {"tflite": ran, "openvino": could_not}, "errors": [missing]}
+    assert fleet.exit_code({"phone": one}) == 0
+    assert fleet.exit_code({"phone": {**one, "errors": [{**missing, "exit_code": 1}]}}) == 1
+    assert fleet.exit_code({"phone": {**one, "targets": {"openvino": could_not}}}) == 3
+    assert fleet.exit_code({"phone": {**one, "errors": [{**missing, "piece": "tflite/energy"}]}}) == 3
+
+
 def test_a_device_in_use_is_not_waited_for(home, models):
     with locks.hold("ssh://busy", "busy"):
         found = fleet.run([Named("busy", "ssh://me@busy")], models, HOW, log=RunLog(), connect=here)

@@ -219,3 +219,33 @@ def test_a_plan_knows_its_files(models, tmp_path):
     assert plan != Protocol(rounds=4).plan(models)
     with pytest.raises(UsageError, match="--rounds 0"):
         Protocol(rounds=0)
+
+
+def test_a_device_that_can_do_little_says_so(measured):
+    """As a browser: latency and outputs, no memory, no operators, no load, no commands."""
+
+    class Browser(Cut):
+        job_kinds = frozenset({"latency", "run"})
+        shell = None
+
+    found, _ = measured(
+        wrap=lambda device: Browser(device, [0]), memory=True, profile=True, energy=True, sustained_s=1
+    )
+    assert found["errors"] == []
+    entry = found["targets"]["tflite"]
+    assert entry["valid"]
+    assert entry["rounds"][0]["gate"]["state"] == "unknown"
+    told = entry["result"]["models"]["base"]["memory"]
+    assert (told["peak_rss_bytes"]["value"], bool(told["peak_rss_bytes"]["reason"])) == (None, True)
+    assert entry["profiles"]["base"] == {"reason": "this device tells no time of single operators"}
+    assert "runs no commands" in entry["energy"]["base"]["net_j_per_inference"]["reason"]
+    assert not entry["sustained"]["base"]["complete"]
+
+
+def test_a_device_without_outputs_has_no_parity(measured):
+    class Tool(Cut):
+        job_kinds = frozenset({"latency"})
+
+    found, _ = measured(wrap=lambda device: Tool(device, [0]))
+    assert found["targets"]["tflite"]["parity"]["base"]["passed"] is None
+    assert found["errors"] == []

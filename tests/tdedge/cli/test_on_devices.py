@@ -4,6 +4,7 @@ import json
 
 import jsonschema
 import pytest
+from support import players
 from support.networks import save_classifier
 
 from tdedge.cli.on_devices import duration_s
@@ -108,3 +109,33 @@ def test_durations(text, seconds):
 def test_other_durations_are_refused(text):
     with pytest.raises(UsageError, match="--sustained"):
         duration_s(text, "--sustained")
+
+
+def test_energy_of_a_recorded_device(tdedge, artifacts):
+    """A Raspberry Pi's sensor that plays a known power, the real sampler, a real model, to the page."""
+    players.install(artifacts / "pi", "vcgencmd")
+    brief = {
+        "idle_s": 0.8,
+        "run_s": 1.2,
+        "settle_s": 0.05,
+        "windows": 1,
+        "samples": 10,
+        "drift": 0.5,
+        "gap_s": 2,
+    }
+    settings = [word for name, value in brief.items() for word in ("--set", f"energy_{name}={value}")]
+    tdedge("devices", "add", "pi", f"replay:{artifacts / 'pi'}", *settings)
+    asked = ("--energy", "--log", "run.jsonl", "-o", "result.json", "--report", "page.html")
+    done = tdedge("bench", "base", "small", "--on", "pi", *FAST, *asked)
+    document = json.loads((artifacts / "result.json").read_text())
+    jsonschema.Draft202012Validator(schema()).validate(document)
+    assert done.code == 0, done.err
+    entry = document["devices"]["pi"]["targets"]["onnxruntime"]
+    gross = entry["energy"]["base"]["gross_j_per_inference"]
+    assert gross["kind"] == "replayed"
+    (window,) = entry["energy"]["base"]["windows"]
+    power_w = gross["value"] * window["inferences"] / window["seconds"]
+    assert power_w == pytest.approx(players.WAVE.mean, rel=0.2)
+    assert "12 rails" in done.out or "rails" in done.out
+    assert "computed from a recording" in (artifacts / "page.html").read_text()
+    assert list((artifacts / "run.energy" / "onnxruntime").iterdir())

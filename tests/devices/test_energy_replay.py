@@ -153,6 +153,22 @@ def test_a_cable_that_is_put_in_meanwhile(playing, jobs):
     assert result["windows"][0]["gross_j"] > 0
 
 
+def test_a_voltage_that_breaks_down_meanwhile(playing, jobs):
+    """A Raspberry Pi says afterwards that its voltage was too low in between."""
+    folder = playing("vcgencmd")
+    with address.connect(f"replay:{folder}") as device:
+        real = device.do
+
+        def do(job, **more):
+            result = real(job, **more)
+            (folder / "bin" / "vcgencmd.bits").write_text("0x50000")
+            return result
+
+        device.do = do
+        result = energy.measure(device, jobs, BRIEF)["small"]
+    assert "under-voltage in between" in result["gross_j_per_inference"]["reason"]
+
+
 def test_a_meter_at_this_machine_writes_a_table(playing, jobs):
     folder = playing("csv")
     settings = {"sensors": "csv", "csv": str(folder / "meter.csv"), "csv_time": "Time:iso8601"}
@@ -233,11 +249,6 @@ def test_no_sensor_says_what_was_looked_for(jobs):
         result = energy.measure(device, jobs, {"sensors": "pmic,odpm"})["small"]
     reason = result["gross_j_per_inference"]["reason"]
     assert "no sensor. Looked for pmic: vcgencmd" in reason and "odpm: no meter" in reason
-
-
-def test_a_folder_that_is_no_recording(tmp_path):
-    with pytest.raises(DeviceError, match=r"no tree/, bin/ or recording\.jsonl"):
-        address.connect(f"replay:{tmp_path}")
 
 
 def test_jobs_of_a_replayed_device_are_done_here(playing, jobs, model):

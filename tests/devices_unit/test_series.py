@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdedge_devices.sensors.sensor import Reading
@@ -24,6 +24,7 @@ def within(times, first, second):
     return tuple(sorted(int(times[0] + round(share * span)) for share in (first, second)))
 
 
+@settings(deadline=None)
 @given(gaps, watts, st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_straight_line_is_integrated_exactly(steps, start, slope, first, second):
     times = times_of(steps)
@@ -35,6 +36,7 @@ def test_a_straight_line_is_integrated_exactly(steps, start, slope, first, secon
     assert series.energy_j(begin, end) == pytest.approx(expected, rel=1e-7, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(gaps, st.data(), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_parts_add_up_to_the_whole(steps, data, first, second, third):
     times = times_of(steps)
@@ -47,6 +49,7 @@ def test_parts_add_up_to_the_whole(steps, data, first, second, third):
     assert series.energy_j(begin, end) == pytest.approx(parts, rel=1e-9, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(gaps, st.data())
 def test_more_power_is_never_less_energy(steps, data):
     times = times_of(steps)
@@ -57,6 +60,7 @@ def test_more_power_is_never_less_energy(steps, data):
     assert low <= high + 1e-9
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 49), min_size=1, max_size=200),
     st.floats(0, 99),
@@ -69,6 +73,7 @@ def test_a_counter_that_wraps_any_number_of_times(steps, start):
     assert counted - counted[0] == pytest.approx(true - true[0], abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 49), min_size=3, max_size=50), st.data())
 def test_a_reset_is_told_and_costs_one_step(steps, data):
     true = 60 + np.concatenate([[0], np.cumsum(steps)])

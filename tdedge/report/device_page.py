@@ -16,7 +16,7 @@ def views(devices: Mapping[str, Mapping[str, Any]], themed: Callable[[str], Any]
     return [
         {
             "name": name,
-            "figure_kind": device["figure_kind"],
+            "figure_kind": device["figure_kind"] if device["environment"] else "not reached",
             "about": about(device),
             "errors": device["errors"],
             "notes": device.get("notes", []),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,11 @@ _COLOURS = (REFERENCE, OTHER, PROMISE, BETWEEN, "#7a4fa3", "#3f8f5f")
 def distributions(run: Comparison) -> str | None:
     """The share of inferences that were no slower, for every network; None where no samples are kept."""
     figure, axes = figure_with_axes(7.2, 2.9)
-    drawn = False
+    slowest: list[float] = []
     for index, label in enumerate(run.result["models"]):
         samples = np.sort(np.asarray(run.samples_ms(label)))
         if not samples.size:
             continue
-        drawn = True
         colour = _COLOURS[index % len(_COLOURS)]
         shares = np.arange(1, samples.size + 1) / samples.size
         axes.step(samples, 100 * shares, where="post", color=colour, label=label, lw=1.8)
@@ -33,13 +32,18 @@ def distributions(run: Comparison) -> str | None:
         axes.annotate(
             numbers.milliseconds(median),
             (median, 50),
-            (7, -3),
+            (7, -3 - 11 * index),
             textcoords="offset points",
             fontsize=9,
             va="top",
         )
-    if not drawn:
+        slowest.append(float(np.percentile(samples, 99)))
+    if not slowest:
         return None
+    longest = max(sample for label in run.result["models"] for sample in run.samples_ms(label))
+    if longest > 1.5 * max(slowest):  # a few outliers would press everything else into a corner
+        axes.set_xlim(right=1.5 * max(slowest))
+        axes.set_title(f"slowest: {numbers.milliseconds(longest)}", fontsize=9, loc="right")
     axes.set_ylim(0, 102)
     axes.set_ylabel("inferences, %", fontsize=9)
     axes.set_xlabel("latency of one inference, ms; dots are the median, 90 % and 99 %")
@@ -66,9 +70,8 @@ def sustained(curves: Mapping[str, Mapping[str, Any]]) -> str | None:
         axes.plot(at, [point["median_ms"] for point in curve["points"]], color=colour, lw=1.6, label=label)
         high = [point["p90_ms"] for point in curve["points"]]
         axes.fill_between(at, [p["median_ms"] for p in curve["points"]], high, color=colour, alpha=0.2, lw=0)
-        for one in curve["stretches"]:
-            if one["throttled"]:
-                axes.axvspan(one["begin_s"] / scale, one["end_s"] / scale, color=PROMISE, alpha=0.15, lw=0)
+        for begin_s, end_s in _throttled(curve["stretches"]):
+            axes.axvspan(begin_s / scale, end_s / scale, color=PROMISE, alpha=0.15, lw=0)
         if below is not None and warm[label]:
             below.plot(*zip(*((end / scale, c) for end, c in warm[label]), strict=True), ":", color=colour)
     axes.set_ylim(bottom=0)
@@ -80,6 +83,19 @@ def sustained(curves: Mapping[str, Mapping[str, Any]]) -> str | None:
         below.tick_params(labelsize=9)
     legend(figure)
     return svg(figure)
+
+
+def _throttled(stretches: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Times in which the device was slowed down; stretches that follow each other are one."""
+    found: list[tuple[float, float]] = []
+    for before, one in zip((None, *stretches), stretches, strict=False):
+        if not one["throttled"]:
+            continue
+        if before is not None and before["throttled"]:
+            found[-1] = (found[-1][0], one["end_s"])
+        else:
+            found.append((one["begin_s"], one["end_s"]))
+    return found
 
 
 def energies(found: Mapping[str, Mapping[str, Any]]) -> str | None:

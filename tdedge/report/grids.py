@@ -80,6 +80,37 @@ def of_device(name: str, device: Mapping[str, Any]) -> Iterator[Grid]:
             yield sustained(title, entry["sustained"])
 
 
+def overview(devices: Mapping[str, Mapping[str, Any]]) -> Grid | None:
+    """One row per device and target: the last network against the first; None where there are no two rows."""
+    rows = []
+    for name, device in devices.items():
+        for target, entry in device["targets"].items():
+            if entry["result"] is None:
+                continue
+            compared = comparison_of(target, entry).rows()
+            first, last = compared[0], compared[-1]
+            own = [numbers.mebibytes(row.own_memory_bytes) for row in (first, last)]
+            joules = [_value(one, "net_j_per_inference") for one in entry["energy"].values()]
+            saved = joules[0] / joules[-1] if len(joules) > 1 and joules[0] and joules[-1] else None
+            passed = [report.get("passed") for report in entry["parity"].values()]
+            rows.append(
+                (
+                    f"{name}, {target}",
+                    device["figure_kind"] if entry["valid"] else "INVALID",
+                    f"{numbers.milliseconds(first.latency_ms)} > {numbers.milliseconds(last.latency_ms)}",
+                    numbers.ratio(last.speedup),
+                    "-" if last.realisation is None else f"{last.realisation:.2f}",
+                    numbers.ratio(saved),
+                    " > ".join(own),
+                    "FAILED" if False in passed else "passed" if True in passed else "-",
+                )
+            )
+    if len(rows) < 2:
+        return None
+    columns = ("device", "figures", "latency", "times faster", "realisation", "net energy, times less")
+    return Grid("All devices", (*columns, "own memory", "parity"), tuple(rows))
+
+
 def comparison_of(target: str, entry: Mapping[str, Any]) -> Comparison:
     """The comparison of one target of a device; its parities are those found on the device."""
     parities = {

@@ -10,7 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tdedge import __version__
-from tdedge.report import device_page, numbers, plots
+from tdedge.report import device_page, grids, numbers, plots
 from tdedge.report.comparison import Comparison
 from tdedge.report.results import Results
 
@@ -66,6 +66,7 @@ def page(
         memory_plot=themed(memory) if memory else None,
         layer_plot=themed(plots.layer_macs(layers)) if layers else None,
         devices=device_page.views(devices or {}, themed),
+        overview=grids.overview(devices or {}),
     )
 
 

@@ -43,6 +43,8 @@ class Results:
 
     def grids(self) -> Iterator[Grid]:
         """The tables of all devices."""
+        if (all_of_them := grids.overview(self.devices)) is not None:
+            yield all_of_them
         for name, device in self.devices.items():
             yield from grids.of_device(name, device)
         if (failed := grids.failures(self.devices)) is not None:

@@ -74,3 +74,21 @@ def test_about():
     assert about(gone()) == "adb://R58M"
     assert "governor ondemand" in about(device())
     assert "openvino" not in about(device())
+
+
+def test_one_outlier_does_not_hide_the_rest():
+    entry = device()["targets"]["onnxruntime"]
+    assert "slowest" not in device_plots.distributions(comparison_of("onnxruntime", entry))
+    entry["result"]["models"]["base"]["latency"]["samples_ms"][0][0] = 900.0
+    assert "slowest: 900.0 ms" in device_plots.distributions(comparison_of("onnxruntime", entry))
+
+
+def test_a_device_that_was_not_reached_measured_nothing():
+    text = page(phone=gone())
+    assert 'class="kind not-reached"' in text
+    assert 'class="kind measured"' not in text
+
+
+def test_several_devices_have_a_table_of_all():
+    assert "All devices" in page(a=device(), b=device())
+    assert "All devices" not in page(a=device())

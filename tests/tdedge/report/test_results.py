@@ -155,3 +155,13 @@ def test_writing_is_whole(tmp_path):
     assert json.loads((tmp_path / "nodes" / "pi5-onnxruntime-base.json").read_text())["results"]
     with pytest.raises(UsageError, match="pass --force"):
         results.write(every, "Run", page=tmp_path / "page")
+
+
+def test_all_devices_at_a_glance():
+    one = grid("All devices", pi5=device(), vm=device("emulated", valid=False), phone=gone())
+    assert [row[:4] for row in one.rows] == [
+        ("pi5, onnxruntime", "measured", "41.40 ms > 10.35 ms", "4.00x"),
+        ("vm, onnxruntime", "INVALID", "41.40 ms > 10.35 ms", "4.00x"),
+    ]
+    assert one.rows[0][4:] == ("0.67", "4.00x", "8.0 MiB > 8.0 MiB", "passed")
+    assert not any(each.title == "All devices" for each in found(pi5=device()).grids())

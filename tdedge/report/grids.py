@@ -101,7 +101,7 @@ def overview(devices: Mapping[str, Mapping[str, Any]]) -> Grid | None:
                     numbers.ratio(last.speedup),
                     "-" if last.realisation is None else f"{last.realisation:.2f}",
                     numbers.ratio(saved),
-                    " > ".join(own),
+                    " > ".join(own) if set(own) != {"-"} else "-",
                     "FAILED" if False in passed else "passed" if True in passed else "-",
                 )
             )

@@ -54,6 +54,7 @@ class LocalShell:
         self._environment = dict(os.environ if environment is None else environment)
         self._streams: list[LocalStream] = []
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
 
     def run(
         self,
@@ -83,6 +84,8 @@ class LocalShell:
             _end(process)
             with contextlib.suppress(OSError):
                 process.stdin.close()
+        if self._closed and code < 0:
+            raise DeviceError(f"{command[0]} was ended: the device was closed")
         return Done(code if code >= 0 else 128 - code, out.text(), err.text())
 
     def start(self, command: Sequence[str]) -> LocalStream:
@@ -138,6 +141,7 @@ class LocalShell:
 
     def close(self) -> None:
         """End the commands that still run, also those another thread waits for, and that are still read."""
+        self._closed = True
         for process in list(self._running):
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from tdedge.errors import DeviceError
@@ -46,6 +47,8 @@ class LoopThread:
         future = asyncio.run_coroutine_threadsafe(supervised(), self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise DeviceError(f"the connection to {self._name} was closed") from None
         except BaseException:
             future.cancel()
             ended.wait(_CLEANUP_S)

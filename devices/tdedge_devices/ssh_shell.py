@@ -28,8 +28,13 @@ _MARK = b"tdedge-process "
 _MARK_BOTH = 'echo "tdedge-process $$"; echo "tdedge-process $$" >&2; exec "$@"'
 _MARK_QUIET = 'echo "tdedge-process $$"; exec "$@" 2>/dev/null'
 _GLOB = 'IFS=; for path in $1; do [ -e "$path" ] && printf "%s\\n" "$path"; done; exit 0'
+# Ends the process group $1: it may end by itself, as its input just did, then it is asked to, then it must.
 # Spelt so that every POSIX shell takes a process group.
 _END = """
+for _ in 1 2 3 4 5; do
+    kill -s 0 -- "-$1" 2>/dev/null || break
+    sleep 0.1
+done
 kill -s TERM -- "-$1" 2>/dev/null || kill -s TERM "$1" 2>/dev/null || exit 0
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     kill -s 0 -- "-$1" 2>/dev/null || exit 0
@@ -55,6 +60,7 @@ class SshShell:
         self._thread, self._connection = thread, connection
         self._sftp: SFTPClient | None = None
         self._streams: list[SshStream] = []
+        self._runs: set[asyncio.Task[Done]] = set()
 
     def run(
         self,
@@ -65,7 +71,14 @@ class SshShell:
         hold_stdin: bool = False,
     ) -> Done:
         """As ``HoldingShell.run``."""
-        return self._thread.call(self._run(command, stdin, timeout_s, hold_stdin))
+
+        async def kept() -> Done:
+            task = asyncio.create_task(self._run(command, stdin, timeout_s, hold_stdin))
+            self._runs.add(task)
+            task.add_done_callback(self._runs.discard)
+            return await task
+
+        return self._thread.call(kept())
 
     def start(self, command: Sequence[str]) -> SshStream:
         """As ``Shell.start``; standard input of the command stays open as long as it is read."""
@@ -94,7 +107,7 @@ class SshShell:
         return sorted(self.run(["sh", "-c", _GLOB, "sh", pattern]).text.splitlines())
 
     def close(self) -> None:
-        """As ``Shell.close``; harmless where it is closed or lost."""
+        """As ``Shell.close``, also while another thread runs a command; harmless where it is lost."""
         for stream in self._streams:
             stream.stop()
         self._streams.clear()
@@ -160,6 +173,8 @@ class SshShell:
         import asyncssh
 
         with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
+            if not process.stdin.is_closing():
+                process.stdin.write_eof()
             line = shlex.join(["sh", "-c", _END, "sh", pid])
             await asyncio.wait_for(self._connection.run(line, encoding=None), _END_S)
         process.close()
@@ -214,6 +229,9 @@ class SshShell:
     async def _disconnect(self) -> None:
         import asyncssh
 
+        for task in (running := tuple(self._runs)):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         self._connection.close()
         with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
             await asyncio.wait_for(self._connection.wait_closed(), _END_S)

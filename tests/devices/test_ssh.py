@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from support.device_jobs import in_background, left, long_job, nothing_left, within, worker_of
 from support.networks import save_classifier
-from support.sshd import host_server, kill, processes
+from support.sshd import children, command_of, host_server, kill, processes
 
 from tdedge.agreement import agree
 from tdedge.artifact import read_manifest
 from tdedge.errors import DeviceError, MissingError
 from tdedge.golden import read_golden
+from tdedge_devices import ssh
 from tdedge_devices.address import connect, split
 from tdedge_devices.bootstrap import PINS
 from tdedge_devices.ssh import open_shell
@@ -214,6 +215,23 @@ def test_the_connection_is_cut_in_the_middle(server, settings, device, model, fo
         assert again.environment()["cores"] == os.cpu_count()
 
 
+def test_a_connection_that_falls_silent(server, settings, model, folder, monkeypatch):
+    """Nothing comes any more, as when a cable is pulled: the session on the other side is stopped."""
+    monkeypatch.setattr(ssh, "_KEEPALIVE_S", 0.3)
+    with connect(server.url, settings) as device:
+        joined = in_background(lambda: device.do(long_job(model)))
+        worker_of(folder)
+        sessions = [pid for session in server.sessions() for pid in (session, *children(session))]
+        for pid in sessions:
+            if "sshd" in command_of(pid):
+                os.kill(pid, signal.SIGSTOP)
+        error = joined(10)
+        assert isinstance(error, DeviceError)
+        assert error.message.startswith(f"the connection to {device.url} was lost")
+    server.cut()
+    assert nothing_left(folder)
+
+
 def test_a_stream_whose_connection_is_cut(server, shell):
     lines = shell.start(["sh", "-c", "echo one; cat; exec sleep 0.5"]).lines()
     assert next(lines) == "one"
@@ -299,6 +317,16 @@ def test_ctrl_c_leaves_nothing(server, settings, model, folder):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(20) == 130
     assert left(folder) == []
+
+
+def test_a_device_that_is_closed_meanwhile(device, model, folder):
+    """By another thread, as when several devices are measured and the user interrupts."""
+    joined = in_background(lambda: device.do(long_job(model)))
+    worker_of(folder)
+    device.close()
+    error = joined(5)
+    assert isinstance(error, DeviceError)
+    assert nothing_left(folder)
 
 
 def test_a_host_that_dies_takes_its_job_along(server, settings, model, folder):

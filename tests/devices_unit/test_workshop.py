@@ -12,7 +12,7 @@ from support.device_jobs import in_background, left, long_job, nothing_left, wor
 from support.networks import save_classifier
 from support.sshd import kill
 
-from tdedge.errors import MissingError, UsageError
+from tdedge.errors import DeviceError, MissingError, UsageError
 from tdedge_devices.local import LocalShell
 from tdedge_devices.workshop import WorkshopDevice
 from tdedge_runtimes.client import measure_models, run_job
@@ -160,6 +160,17 @@ def test_an_interrupted_job_leaves_nothing(model, folder):
         _, said = process.communicate(timeout=20)
     assert said.strip().splitlines()[-1] == "KeyboardInterrupt"
     assert left(folder) == []
+
+
+def test_a_device_that_is_closed_meanwhile(device, model, folder):
+    """By another thread, as when several devices are measured and the user interrupts."""
+    joined = in_background(lambda: device.do(long_job(model)))
+    worker_of(folder)
+    device.close()
+    error = joined()
+    assert isinstance(error, DeviceError)
+    assert "the device was closed" in error.message
+    assert nothing_left(folder)
 
 
 def test_a_job_dies_with_its_host(model, folder):

@@ -126,7 +126,9 @@ def beside(axes: Any, x: float, y: float, text: str) -> None:
 
 def legend(figure: Any) -> None:
     """The legend above the plot, where it covers nothing."""
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    drawn = figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    for text in drawn.get_texts():  # names of files, not formulas
+        text.set_parse_math(False)
 
 
 def svg(figure: Any) -> str:

@@ -3,9 +3,7 @@ import re
 import pytest
 from support.devices import device, document, gone, operator, profile
 
-from tdedge.report import device_plots
 from tdedge.report.device_page import about, heat
-from tdedge.report.grids import comparison_of
 from tdedge.report.page import results_page
 from tdedge.report.results import Results
 
@@ -50,15 +48,6 @@ def test_plots_take_the_colours_of_the_page():
     assert "prefers-color-scheme: dark" in text
 
 
-def test_plots_without_data_are_none():
-    entry = device()["targets"]["onnxruntime"]
-    for model in entry["result"]["models"].values():
-        model["latency"]["samples_ms"] = []
-    assert device_plots.distributions(comparison_of("onnxruntime", entry)) is None
-    assert device_plots.sustained({"a": {"complete": False, "reason": "no", "points": []}}) is None
-    assert device_plots.energies({}) is None
-
-
 def test_a_long_profile_is_cut_to_its_slowest():
     one = heat("small", profile(*(operator(i, f"op{i}", float(i % 50)) for i in range(100))))
     assert len(one["ops"]) == 100
@@ -74,13 +63,6 @@ def test_about():
     assert about(gone()) == "adb://R58M"
     assert "governor ondemand" in about(device())
     assert "openvino" not in about(device())
-
-
-def test_one_outlier_does_not_hide_the_rest():
-    entry = device()["targets"]["onnxruntime"]
-    assert "slowest" not in device_plots.distributions(comparison_of("onnxruntime", entry))
-    entry["result"]["models"]["base"]["latency"]["samples_ms"][0][0] = 900.0
-    assert "slowest: 900.0 ms" in device_plots.distributions(comparison_of("onnxruntime", entry))
 
 
 def test_a_device_that_was_not_reached_measured_nothing():

@@ -129,6 +129,8 @@ def measure(
         results = _refused(labels, f"{device.url} runs no commands, so it has no sensor that can be read")
     elif "load" not in device.job_kinds:
         results = _refused(labels, f"{device.url} cannot run inference without a pause")
+    elif not getattr(device, "has_monotonic_clock", True):
+        results = _refused(labels, f"{device.url} has another clock than the one its sensors are sampled by")
     else:
         listening = recording.ListeningShell(device.shell)
         found = sensors.find(listening, settings)

@@ -1,5 +1,6 @@
 """The real page in real browsers, headless: both runtimes, latency, parity, and what is told of them."""
 
+import threading
 from urllib.parse import urlsplit
 
 import jsonschema
@@ -123,6 +124,43 @@ def test_the_person_at_the_page_sees_the_result(settings, webkit, nets):
         device.do(latency_job(nets, ["tflite"]), timeout_s=120)
         webkit.see("Measured here", "dense tflite", "small tflite", "×", " µs")
     webkit.see("Finished", "You can close this page")
+
+
+def test_inference_without_a_pause(device, nets):
+    model = {"path": str(model_of(nets["small"], "tflite"))}
+    result = device.do({"kind": "load", "model": model, "seconds": 2, "min_inferences": 50}, timeout_s=60)
+    jsonschema.validate(result, result_schema())
+    load = result["load"]
+    seconds = (load["end_ns"] - load["begin_ns"]) * 1e-9
+    assert 2 <= seconds < 20
+    assert load["inferences"] >= 50
+    busy_s = load["inferences"] * load["latency"]["mean_ms"] * 1e-3
+    assert 0.5 * seconds < busy_s < 1.25 * seconds  # samples of more calls weigh no more
+
+
+def test_a_page_that_was_hidden_measures_once_more(settings, webkit, nets):
+    hide = """Object.defineProperty(document, "visibilityState", {get: () => STATE, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));"""
+    with opened_by(webkit, WebDevice(urlsplit("web://"), settings)) as device:
+        webkit.see("Waiting for the computer")
+        webkit.run(hide.replace("STATE", "'hidden'"))
+        outcome = []
+        job = latency_job(nets, ["tflite"], max_seconds=3.0)
+        thread = threading.Thread(target=lambda: outcome.append(device.do(job, timeout_s=60)))
+        thread.start()
+        webkit.run(hide.replace("STATE", "'visible'"))
+        webkit.see("Block by block" if len(nets) == 1 else "All models in turn")
+        webkit.run(hide.replace("STATE", "'hidden'"))
+        webkit.run(hide.replace("STATE", "'visible'"))
+        thread.join()
+        assert not outcome[0]["environment"]["browser"]["hidden"]
+        assert (
+            webkit.run(
+                "return performance.getEntriesByType('resource').filter(e => "
+                "e.name.endsWith('frame.html')).length"
+            )
+            == 2
+        )
 
 
 def test_memory_has_a_reason_and_no_number(device, nets):

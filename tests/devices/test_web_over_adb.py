@@ -11,6 +11,7 @@ from support.networks import save_classifier
 from support.web_nets import assert_parity, export_both, model_of
 
 from tdedge.errors import DeviceError, UsageError
+from tdedge_devices import energy
 from tdedge_devices.address import connect
 from tdedge_devices.web.over_adb import CHROME
 from tdedge_runtimes.client import result_schema
@@ -64,6 +65,9 @@ def test_the_browser_of_a_phone(phone, settings, tmp_path):
         assert list(result["models"]) == list(models)
         for runtime in ("onnxruntime", "tflite"):
             assert_parity(device, nets["small"], runtime)
+        jobs = {"a": {"path": str(model_of(nets["small"], "tflite"))}}
+        figures = energy.measure(device, jobs, {})
+        assert "another clock" in str(figures["a"])
         assert device.shell.adb.call("reverse", "--list").strip()
         forwarded = device.shell.adb
     assert not forwarded.call("reverse", "--list").strip()

@@ -104,7 +104,12 @@ class WebDevice:
     @property
     def job_kinds(self) -> frozenset[str]:
         """The kinds of job it can do; memory has a reason in place of its figures."""
-        return frozenset({"latency", "run", "memory"})
+        return frozenset({"latency", "load", "run", "memory"})
+
+    @property
+    def has_monotonic_clock(self) -> bool:
+        """False: the times in its results are not by the clock that the device's sensors are sampled by."""
+        return False
 
     @property
     def shell(self) -> Shell | None:
@@ -159,6 +164,8 @@ class WebDevice:
             posted = self._exchange.do(handed, timeout_s, self._check)
             if kind == "latency":
                 return results.latency(posted, handed.models, options)
+            if kind == "load":
+                return results.load(posted, handed.models, options)
             result = results.single(posted, kind, handed.models, options)
         if kind == "run":
             _save(handed, str(job["outputs"]))

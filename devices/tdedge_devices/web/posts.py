@@ -105,6 +105,14 @@ class Model(_Post):
     samples_ms: list[list[Milliseconds]] | None = Field(None, max_length=100_000)
 
 
+class Load(_Post):
+    """Inference without a pause: when, by the browser's clock, and how much."""
+
+    begin_ms: Milliseconds
+    end_ms: Milliseconds
+    inferences: Count
+
+
 class Result(_Post):
     """The page's answer to a job."""
 
@@ -113,6 +121,7 @@ class Result(_Post):
     models: dict[str, Model] = Field(min_length=1, max_length=1000)
     orders: list[list[Text]] | None = Field(None, max_length=100_000)
     window_s: Milliseconds | None = None
+    load: Load | None = None
     hidden: bool
 
 

@@ -23,7 +23,7 @@ def prepare(job: Mapping[str, Any], options: MeasureOptions, *, gpu: str, scratc
     """The job as the page is told it.
 
     Args:
-        job: a latency, run or memory job with paths of this machine.
+        job: a latency, load, run or memory job with paths of this machine.
         options: its options.
         gpu: empty for WebAssembly.
         scratch: a folder for files that the job does not have; it must last as long as the job.
@@ -55,7 +55,20 @@ def prepare(job: Mapping[str, Any], options: MeasureOptions, *, gpu: str, scratc
         "models": models,
         "versions": assets.VERSIONS,
     }
+    if kind == "load":
+        document["load"] = _how_long(job)
     return Job(document=document, models=files, inputs=_inputs(given, options))
+
+
+def _how_long(job: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {
+        "seconds": job.get("seconds", 10),
+        "min_inferences": job.get("min_inferences", 10),
+    }
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86400 * 1000:
+            raise RuntimeInputError(f"{name} is {value!r}; expected a number of more than 0")
+    return found
 
 
 def _specs(job: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:

@@ -11,13 +11,12 @@ from tdedge_runtimes.figures import SCHEMA_VERSION, Figure, measured, not_measur
 from tdedge_runtimes.measure import Measurement, MeasureOptions
 from tdedge_runtimes.memory import FIGURES
 from tdedge_runtimes.session import describe_file
+from tdedge_runtimes.statistics import summarise_ms
 
 _UNTOLD = "not told by a browser"
 
-METHOD = (
-    "interleaved blocks in one page; each sample after an untimed call; a sample is the mean of "
-    "calls_per_sample calls, at least 50 steps of the browser's clock long"
-)
+_FOREIGN = not_measurable("share of all cores", "a page is told nothing of other programs")
+_SAMPLE = "a sample is the mean of {calls} calls, at least 50 steps of the browser's clock long"
 
 
 def environment(facts: Mapping[str, Any], versions: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -45,8 +44,10 @@ def latency(posted: Mapping[str, Any], files: Mapping[str, Path], options: Measu
     """The document of a latency job.
 
     Raises:
-        DeviceError: the page's samples do not fit the job.
+        DeviceError: the page's samples do not fit the job, or it was hidden all along.
     """
+    if posted["hidden"]:
+        raise DeviceError("the page was hidden whenever it measured; keep it in front, and run again")
     labels = list(files)
     models = _models(posted, files)
     samples = {label: posted["models"][label]["samples_ms"] for label in labels}
@@ -57,7 +58,7 @@ def latency(posted: Mapping[str, Any], files: Mapping[str, Path], options: Measu
         latencies_ms=samples,
         first_ms={label: _first(posted["models"][label]["first_ms"], step_ms) for label in labels},
         orders=orders,
-        foreign_cpu=not_measurable("share of all cores", "a page is told nothing of other programs"),
+        foreign_cpu=_FOREIGN,
         quiet=False,
         window_seconds=posted["window_s"] or 0.0,
     )
@@ -66,7 +67,7 @@ def latency(posted: Mapping[str, Any], files: Mapping[str, Path], options: Measu
         entry["first_inference"] = measurement.first_ms[label]
         entry["latency"] = {
             "kind": "measured",
-            "method": METHOD,
+            "method": _method(options),
             **statistics[label],
             "calls_per_sample": posted["models"][label]["calls_per_sample"],
             "samples_ms": samples[label],
@@ -85,10 +86,49 @@ def latency(posted: Mapping[str, Any], files: Mapping[str, Path], options: Measu
     }
 
 
+def _method(options: MeasureOptions) -> str:
+    before = {0: "", 1: "each sample after an untimed call; "}
+    many = f"each sample after {options.untimed_calls} untimed calls; "
+    sample = _SAMPLE.format(calls="calls_per_sample")
+    return f"interleaved blocks in one page; {before.get(options.untimed_calls, many)}{sample}"
+
+
+def load(posted: Mapping[str, Any], files: Mapping[str, Path], options: MeasureOptions) -> dict[str, Any]:
+    """The document of a load job.
+
+    Its times are those of the browser's clock, which is not the one that the device's sensors are sampled by.
+
+    Raises:
+        DeviceError: the page's answer is not one to the job.
+    """
+    result = single(posted, "load", files, options)
+    (model,) = posted["models"].values()
+    rows, told = model["samples_ms"], posted["load"]
+    if told is None or not rows or len(rows) < 2 or len({len(row) for row in rows}) != 1 or not rows[0]:
+        raise DeviceError("the page answered without whole rows of samples; run again")
+    if not all(sample > 0 for row in rows for sample in row):
+        raise DeviceError("the page's samples are not all greater than zero")
+    first = _first(model["first_ms"], posted["facts"]["clock_step_ms"])
+    result["model"]["first_inference"] = first
+    sample = _SAMPLE.format(calls=model["calls_per_sample"])
+    statistics = summarise_ms(
+        rows, confidence=options.confidence, resamples=options.resamples, seed=options.seed
+    )
+    result["load"] = {
+        "begin_ns": round(told["begin_ms"] * 1e6),
+        "end_ns": round(told["end_ms"] * 1e6),
+        "inferences": told["inferences"],
+        "latency": {"kind": "measured", "method": f"without a pause but to draw; {sample}", **statistics},
+        "samples_ms": rows,
+        "foreign_cpu": _FOREIGN,
+    }
+    return result
+
+
 def single(
     posted: Mapping[str, Any], kind: str, files: Mapping[str, Path], options: MeasureOptions
 ) -> dict[str, Any]:
-    """The document of a run or memory job, which has one model.
+    """The document of a job with one model, all of a run or memory job.
 
     A page can see the heap of JavaScript at most, which holds neither WebAssembly's memory nor the runtime;
     so memory is never a figure here.

@@ -40,13 +40,28 @@ async function timed(call, calls) {
   return performance.now() - start;
 }
 
-/** Milliseconds per call over a sample of `calls` calls, or as many more as the clock needs. */
-export async function sample(call, calls, stepMs) {
-  const start = performance.now();
-  for (let made = 0; ; ) {
-    for (let i = 0; i < calls; i += 1) await call();
-    made += calls;
-    const tookMs = performance.now() - start;
-    if (tookMs >= STEPS * stepMs) return tookMs / made;
+/**
+ * A sampler of one call: each time, the milliseconds per call over at least STEPS steps of the clock.
+ *
+ * It makes `calls` calls, and as many more as the clock needs; where a program has become faster since the
+ * number was found, it makes more from then on.
+ */
+export class Sampler {
+  constructor(call, calls, stepMs) {
+    Object.assign(this, { call, calls, stepMs });
+  }
+
+  async sample() {
+    const { call, calls, stepMs } = this;
+    const start = performance.now();
+    for (let made = 0; ; ) {
+      for (let i = 0; i < calls; i += 1) await call();
+      made += calls;
+      const tookMs = performance.now() - start;
+      if (tookMs >= STEPS * stepMs) {
+        this.calls = made;
+        return tookMs / made;
+      }
+    }
   }
 }

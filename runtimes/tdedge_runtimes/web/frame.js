@@ -5,7 +5,7 @@ import * as litert from "./engine_litert.js";
 import * as onnx from "./engine_onnx.js";
 import { WrongError } from "./errors.js";
 import { facts as describe } from "./facts.js";
-import { measure } from "./measure.js";
+import { load, measure } from "./measure.js";
 import { get, post } from "./wire.js";
 
 const ENGINES = { onnxruntime: onnx, tflite: litert };
@@ -69,10 +69,10 @@ async function inputsOf(job, page, label, session) {
 }
 
 async function work(job, page) {
-  const found = await describe();
-  checkGpu(job, found);
-  const { sessions, documents, packages } = await openAll(job, found);
-  const result = { facts: found, models: documents, hidden: false, versions: {} };
+  const facts = await describe();
+  checkGpu(job, facts);
+  const { sessions, documents, packages } = await openAll(job, facts);
+  const result = { facts, models: documents, hidden: false, versions: {} };
   for (const { package: name, version } of Object.values(packages)) result.versions[name] = version;
   if (job.kind === "latency") {
     const calls = {};
@@ -80,7 +80,7 @@ async function work(job, page) {
       calls[label] = session.bind(await inputsOf(job, page, label, session));
     }
     const { firstMs, counts, samples, orders, windowS } = await measure(
-      calls, job.options, found.clock_step_ms, progress,
+      calls, job.options, facts.clock_step_ms, progress,
     );
     for (const label of Object.keys(sessions)) {
       documents[label].first_ms = firstMs[label];
@@ -88,6 +88,16 @@ async function work(job, page) {
       documents[label].samples_ms = samples[label];
     }
     Object.assign(result, { orders, window_s: windowS });
+  } else if (job.kind === "load") {
+    const [[label, session]] = Object.entries(sessions);
+    const call = session.bind(await inputsOf(job, page, label, session));
+    const found = await load(call, job.options, job.load, facts.clock_step_ms, progress);
+    Object.assign(documents[label], {
+      first_ms: found.firstMs,
+      calls_per_sample: found.count,
+      samples_ms: found.samples,
+    });
+    result.load = { begin_ms: found.beginMs, end_ms: found.endMs, inferences: found.inferences };
   } else if (job.kind === "run") {
     const [[label, session]] = Object.entries(sessions);
     const outputs = await session.run(await inputsOf(job, page, label, session));

@@ -103,6 +103,27 @@ def test_memory_is_a_reason_and_can_be_subtracted(posted, files):
     assert own["own_peak_rss_bytes"]["value"] is None
 
 
+def test_a_load_document_is_the_workers(posted, files):
+    model = {**posted["models"]["dense"], "samples_ms": [[8.0, 8.0], [9.0, 9.0]]}
+    told = {"begin_ms": 1.7e12, "end_ms": 1.7e12 + 1000, "inferences": 100}
+    answer = {**posted, "models": {"model": model}, "load": told}
+    result = results.load(answer, {"model": files["dense"]}, OPTIONS)
+    jsonschema.validate(result, result_schema())
+    assert result["load"]["end_ns"] - result["load"]["begin_ns"] == 1_000_000_000
+    assert result["load"]["latency"]["median_ms"] == 8.5
+    for wrong in (
+        {**answer, "load": None},
+        {**answer, "models": {"model": {**model, "samples_ms": [[1.0]]}}},
+    ):
+        with pytest.raises(DeviceError, match="without whole rows"):
+            results.load(wrong, {"model": files["dense"]}, OPTIONS)
+
+
+def test_samples_of_a_hidden_page_are_refused(posted, files):
+    with pytest.raises(DeviceError, match="hidden whenever it measured; keep it in front"):
+        results.latency({**posted, "hidden": True}, files, OPTIONS)
+
+
 def test_a_run_document_is_the_workers(posted, files):
     single = {**posted, "models": {"model": posted["models"]["dense"]}}
     jsonschema.validate(results.single(single, "run", {"model": files["dense"]}, OPTIONS), result_schema())

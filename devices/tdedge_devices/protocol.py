@@ -141,7 +141,7 @@ class _Run:
             "targets": self.targets,
             "errors": self.errors,
         }
-        self._watchers: dict[int, Watcher] = {}
+        self._watched: tuple[Device, Watcher] | None = None
 
     # pieces ------------------------------------------------------------------------------------------------
 
@@ -170,9 +170,9 @@ class _Run:
         return self.link.call(lambda device: self._watcher(device).read())
 
     def _watcher(self, device: Device) -> Watcher:
-        if id(device) not in self._watchers:
-            self._watchers = {id(device): Watcher(device.shell)}
-        return self._watchers[id(device)]
+        if self._watched is None or self._watched[0] is not device:  # another after each lost connection
+            self._watched = (device, Watcher(device.shell))
+        return self._watched[1]
 
     def gate(self) -> Gate:
         """Wait until the device is cool."""

@@ -1,8 +1,8 @@
 """Times of single operators as node data of Google's model-explorer, a file per network and target.
 
 The format is that of ``model_explorer.node_data_builder.GraphNodeData``: values in milliseconds under the
-name of a node, and a gradient. ONNX Runtime and OpenVINO tell names of nodes; what they made themselves by
-fusing or re-ordering keeps the name they gave it. LiteRT tells places in the file where XNNPACK does not
+name of a node, and a gradient. ONNX Runtime and OpenVINO tell names of nodes; what they inserted themselves,
+such as a change of the layout, keeps the name they gave it. LiteRT tells places in the file where XNNPACK does not
 execute an operator; those inside XNNPACK come under the name of the kernel.
 """
 
@@ -38,6 +38,6 @@ def node_data(name: str, profile: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _key(op: Mapping[str, Any]) -> str:
-    if op.get("op_type"):
-        return str(op["name"])
+    if op.get("op_type"):  # ONNX Runtime marks nodes that it fused or laid out anew
+        return str(op["name"]).removeprefix("fused ").removesuffix("_nchwc")
     return f"XNNPACK {op['ordinal']}: {op['name']}" if op["delegated"] else str(op["node"])

@@ -16,6 +16,13 @@ def test_the_same_node_adds_up():
     assert one["results"] == {"a": {"value": 1.0}}
 
 
+def test_nodes_that_onnxruntime_changed_keep_the_name_of_the_file():
+    one = node_data(
+        "a", profile(operator(0, "conv1_nchwc", 900.0), operator(1, "fused fc", 5.0, "FusedGemm"))
+    )
+    assert list(one["results"]) == ["conv1", "fc"]
+
+
 def test_operators_of_tflite_files():
     delegated = {**operator(0, "Convolution", 10.0, ""), "delegated": True}
     plain = {**operator(1, "CUMSUM", 20.0, ""), "node": 7}

@@ -25,7 +25,8 @@ from tdedge_devices.device import FigureKind
 from tdedge_devices.shell import Shell
 from tdedge_devices.shipping import Store
 from tdedge_devices.tools.binaries import Binary
-from tdedge_devices.tools.programs import PROGRAMS, Place, Program
+from tdedge_devices.tools.program import Place, Program
+from tdedge_devices.tools.programs import PROGRAMS
 from tdedge_devices.workshop import WorkshopDevice
 from tdedge_runtimes.errors import RuntimeInputError
 from tdedge_runtimes.figures import SCHEMA_VERSION

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdedge_devices.tools.binaries import Binary
-from tdedge_devices.tools.programs import Block, Place, Program
-from tdedge_runtimes.errors import RuntimeFailed, RuntimesError
+from tdedge_devices.tools.program import Block, Place, Program
+from tdedge_runtimes.errors import RuntimesError
 from tdedge_runtimes.figures import Figure, measured, not_measurable
 from tdedge_runtimes.foreign_cpu import CpuTimes, foreign_share
 from tdedge_runtimes.measure import Measurement, MeasureOptions, block_order
@@ -21,7 +20,6 @@ from tdedge_runtimes.session import describe_file, open_session, runtime_of
 from tdedge_runtimes.statistics import summarise_ms
 
 _TICKS_PER_SECOND = 100  # USER_HZ of every Android
-_PROFILED_PROCESSES = 5
 
 
 @dataclass(frozen=True)
@@ -128,43 +126,17 @@ def memory(subject: Subject, options: MeasureOptions, runs: int) -> dict[str, An
 
 
 def profile(subject: Subject, options: MeasureOptions, runs: int) -> dict[str, Any]:
-    """The time of every operator, from a few processes."""
-    processes = min(_PROFILED_PROCESSES, runs)
-    calls = -(-runs // processes)
-    block = subject.program.block(subject.place, subject.model, options)
-    tables = [subject.program.profile(subject.place, subject.model, options, calls) for _ in range(processes)]
-    names = [[row.name for row in table] for table in tables]
-    if any(one != names[0] for one in names):
-        raise RuntimeFailed(f"{subject.program.name} told other operators from process to process")
-    ops = []
-    for ordinal, rows in enumerate(zip(*tables, strict=True)):
-        times_us = [row.average_us for row in rows]
-        ops.append(
-            {
-                "ordinal": ordinal,
-                "name": rows[0].name,
-                "delegated": rows[0].delegated,
-                "node": rows[0].node,
-                "median_us": statistics.median(times_us),
-                "mean_us": statistics.fmean(times_us),
-                "min_us": min(times_us),
-                "max_us": max(times_us),
-                "kind": "measured",
-            }
-        )
-    method = (
-        f"{processes} processes of {subject.program.name}, each telling means over {calls} calls; "
-        "median, mean and extremes are of these means"
-    )
+    """The time of every operator."""
+    told = subject.program.profile(subject.place, subject.model, options, runs)
     return {
         "model": {
-            **_entry(subject, options, block.load_ms),
+            **_entry(subject, options, told.load_ms),
             "profile": {
                 "kind": "measured",
-                "method": method,
-                "runs": processes * calls,
-                "total_median_us": sum(op["median_us"] for op in ops),
-                "ops": ops,
+                "method": told.method,
+                "runs": told.runs,
+                "total_median_us": sum(op.median_us for op in told.ops),
+                "ops": [op.to_json() for op in told.ops],
             },
         }
     }

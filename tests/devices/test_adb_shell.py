@@ -14,7 +14,7 @@ import pytest
 from support.adbd import Phone, adb_server, wait_until
 
 from tdedge.errors import DeviceError, UsageError
-from tdedge_devices import adb_shell
+from tdedge_devices import adb_running
 from tdedge_devices.adb_command import devices
 from tdedge_devices.adb_shell import FOLDER, AdbShell
 
@@ -175,8 +175,8 @@ def test_a_lost_device_is_a_clear_error_and_leaves_no_orphan(server):
 
 def test_a_network_that_dies_without_a_word(server, monkeypatch):
     """Neither end is told: here the time runs out, there Android's shell misses the beats."""
-    monkeypatch.setattr(adb_shell, "_BEAT_S", 0.5)
-    monkeypatch.setattr(adb_shell, "_SILENCE_S", 2)
+    monkeypatch.setattr(adb_running, "_BEAT_S", 0.5)
+    monkeypatch.setattr(adb_running, "_SILENCE_S", 2)
     with Phone(android=True) as phone, AdbShell.connect(phone.serial) as shell:
         assert shell.run(["sleep", "3.5"]).code == 0  # longer than the silence that is borne
         threading.Timer(1.0, phone.set_wire, [False]).start()

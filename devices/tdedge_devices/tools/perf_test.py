@@ -57,7 +57,14 @@ class Report:
 
 
 def command(
-    program: str, model: str, results: str, *, threads: int, calls: int = 0, seconds: int = 0
+    program: str,
+    model: str,
+    results: str,
+    *,
+    threads: int,
+    calls: int = 0,
+    seconds: int = 0,
+    profile: str = "",
 ) -> list[str]:
     """The command line for one run.
 
@@ -68,9 +75,11 @@ def command(
         threads: threads of one inference.
         calls: all calls, those of the warm-up among them.
         seconds: how long to call where ``calls`` is 0.
+        profile: what the path of the profile begins with; none is written where empty.
     """
     how = ["-m", "times", "-r", str(calls)] if calls else ["-m", "duration", "-t", str(seconds)]
-    return [program, "-e", "cpu", *how, "-x", str(threads), "-s", "-I", model, results]
+    told = ["-p", profile] if profile else []
+    return [program, "-e", "cpu", *how, "-x", str(threads), "-s", "-I", *told, model, results]
 
 
 def parse(text: str) -> Report:

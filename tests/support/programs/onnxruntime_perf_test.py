@@ -14,11 +14,14 @@ def main() -> int:
     flags = {
         words[at]: words[at + 1]
         for at in range(len(words) - 1)
-        if words[at] in ("-e", "-m", "-r", "-t", "-x")
+        if words[at] in ("-e", "-m", "-r", "-t", "-x", "-p")
     }
     model, results = words[-2:]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(flags["-x"])
+    if "-p" in flags:
+        options.enable_profiling = True
+        options.profile_file_prefix = flags["-p"]
     print(f"Setting intra_op_num_threads to {flags['-x']}")
     start = time.perf_counter()
     try:
@@ -62,6 +65,8 @@ def main() -> int:
     with Path(results).open("a") as file:
         file.writelines(f"graph,{value:.6g},{peak},{usage},{at}\n" for at, value in enumerate(times))
         file.write("\n" + "\n".join(lines) + "\n")
+    if "-p" in flags:
+        session.end_profiling()
     return 0
 
 

@@ -2,8 +2,8 @@
 
 The format is that of ``model_explorer.node_data_builder.GraphNodeData``: values in milliseconds under the
 name of a node, and a gradient. ONNX Runtime and OpenVINO tell names of nodes; what they inserted themselves,
-such as a change of the layout, keeps the name they gave it. LiteRT tells places in the file where XNNPACK does not
-execute an operator; those inside XNNPACK come under the name of the kernel.
+such as a change of the layout, keeps the name they gave it. LiteRT tells places in the file where XNNPACK
+does not execute an operator; those inside XNNPACK come under the name of the kernel.
 """
 
 from __future__ import annotations

@@ -182,6 +182,8 @@ def memory(title: str, run: Comparison) -> Grid:
             )
         )
     notes = ["arena: " + ("as the runtime planned it" if _tells_arena(run) else _PREDICTED)]
+    if any("weight_bytes" in cost for cost in run.costs.values()):
+        notes.append("weights: of the exported graph; a planned file may hold some of them more than once")
     notes += _shared(_memory_reasons(run))
     return Grid(
         f"{title}: start and memory",

@@ -34,7 +34,7 @@ def net(tmp_path_factory):
 @pytest.fixture
 def browser(settings, tmp_path):
     """A Chromium that a person might have opened, and the device that waits for it."""
-    device = WebDevice(urlsplit("web://"), settings, silence_s=6)
+    device = WebDevice(urlsplit("web://"), settings, silence_s=20)
     command = [*shlex.split(chromium(tmp_path)), device.link]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -78,7 +78,7 @@ def test_a_browser_killed_in_mid_job(browser, net):
     device, process = browser
     error = in_mid_job(device, latency(net, **LONG), lambda: os.killpg(process.pid, signal.SIGKILL))
     assert isinstance(error, DeviceError)
-    assert "nothing was heard of the page for 6 s: the browser was closed" in error.message
+    assert "nothing was heard of the page for 20 s: the browser was closed" in error.message
     with pytest.raises(DeviceError, match="no browser opened"):
         device._wait_s = 0.2
         device.do(latency(net))
@@ -86,6 +86,7 @@ def test_a_browser_killed_in_mid_job(browser, net):
 
 def test_a_frozen_browser_is_noticed(browser, net):
     device, process = browser
+    device._exchange._silence_s = 8
     error = in_mid_job(device, latency(net, **LONG), lambda: os.killpg(process.pid, signal.SIGSTOP))
     assert isinstance(error, DeviceError)
     assert "nothing was heard of the page" in error.message

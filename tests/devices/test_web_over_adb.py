@@ -82,7 +82,7 @@ def test_a_phone_that_loses_its_cable_in_mid_job(settings, tmp_path):
         Phone(commands={"am": am}) as phone,
         connect(f"web+adb://{phone.serial}", settings) as device,
     ):
-        device._exchange._silence_s = 6
+        device._exchange._silence_s = 10
         cut = threading.Timer(3, phone.kill)
         cut.start()
         with pytest.raises(DeviceError, match="nothing was heard of the page"):

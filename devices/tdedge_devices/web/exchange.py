@@ -17,8 +17,9 @@ from typing import Any
 
 from tdedge.errors import DeviceError
 
-#: Seconds without a sign of life after which a page counts as gone; it sends one every two seconds.
-SILENCE_S = 15.0
+#: Seconds without a sign of life after which a page counts as gone. It sends one every two seconds, but in
+#: WebKit only when the page itself has a moment, which loading and long inferences do not leave it.
+SILENCE_S = 60.0
 
 
 class Gone(Exception):

@@ -7,15 +7,45 @@ import jsonschema
 import pytest
 
 from tdedge_runtimes.client import result_schema, run_job
-from tdedge_runtimes.errors import RuntimeInputError
+from tdedge_runtimes.errors import RuntimeFailed, RuntimeInputError
+from tdedge_runtimes.openvino import OpenVinoSession
 from tdedge_runtimes.openvino_profile import _mean_us, profile
 
 
 def test_every_executed_node_is_told_in_order(nets):
     ops = profile(nets / "small.onnx", runs=4)
-    assert [op.op_type for op in ops if op.op_type == "Convolution"] == ["Convolution", "Convolution"]
+    assert "Convolution" in {op.op_type for op in ops}
     assert [op.ordinal for op in ops] == [op.node for op in ops] == list(range(len(ops)))
     assert max(op.mean_us for op in ops) > 0
+
+
+def test_a_node_below_a_microsecond_at_one_moment_is_told(nets, monkeypatch):
+    """Of three nodes the plug-in calls one not run after the first runs, another after all, and one always."""
+
+    def node(name, us):
+        status = "Status.EXECUTED" if us else "Status.NOT_RUN"
+        time = timedelta(microseconds=us)
+        return SimpleNamespace(node_name=name, node_type="Convolution", status=status, real_time=time)
+
+    told = iter([[node("a", 9), node("b", 0), node("c", 0)], [node("a", 0), node("b", 5), node("c", 0)]])
+    monkeypatch.setattr(OpenVinoSession, "counted", lambda session: next(told))
+    assert [(op.ordinal, op.name, op.mean_us >= 0) for op in profile(nets / "small.onnx", runs=2)] == [
+        (0, "a", True),
+        (1, "b", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [([], [], "no node took a microsecond"), (["a"], ["b"], "other nodes after each run")],
+)
+def test_counters_that_make_no_profile_are_refused(nets, monkeypatch, first, second, words):
+    told = iter(
+        [[SimpleNamespace(node_name=name, status="x") for name in names] for names in (first, second)]
+    )
+    monkeypatch.setattr(OpenVinoSession, "counted", lambda session: next(told))
+    with pytest.raises(RuntimeFailed, match=words):
+        profile(nets / "small.onnx")
 
 
 def test_the_slow_first_run_does_not_count():

@@ -1,10 +1,10 @@
 """Time of every node that OpenVINO executes, from its performance counters.
 
 The counters are collected while the model runs (``PERF_COUNT``), which costs a little; nodes are those of the
-compiled model, of which those below a microsecond may be left out. The plug-in tells, in whole microseconds, the average
-since the model was compiled, whose first run is far slower than all others (weights are packed then): the
-times here are the mean of the later runs, computed from the averages before and after them. Median, least
-and most are not told and repeat the mean.
+compiled model, of which those below a microsecond may be left out. The plug-in tells, in whole microseconds,
+the average since the model was compiled, whose first run is far slower than all others (weights are packed
+then): the times here are the mean of the later runs, computed from the averages before and after them.
+Median, least and most are not told and repeat the mean.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def profile(
     nodes = [pair for pair in zip(before, after, strict=True) if any(map(_was_run, pair))]
     if not nodes:
         raise RuntimeFailed("openvino cannot be profiled: no node took a microsecond")
-    return [
-        OpTime(
-            place, str(new.node_name), False, place, *(4 * (_mean_us(old, new, runs),)), str(new.node_type)
-        )
-        for place, (old, new) in enumerate(nodes)
-    ]
+    ops = []
+    for place, (early, late) in enumerate(nodes):
+        mean_us = _mean_us(early, late, runs)
+        name, kind = str(late.node_name), str(late.node_type)
+        ops.append(OpTime(place, name, False, place, mean_us, mean_us, mean_us, mean_us, kind))
+    return ops
 
 
 def _was_run(node: Any) -> bool:

@@ -20,7 +20,7 @@ def test_every_executed_node_is_told_in_order(nets):
 
 
 def test_a_node_below_a_microsecond_at_one_moment_is_told(nets, monkeypatch):
-    """Of three nodes the plug-in calls one not run after the first runs, another after all, and one always."""
+    """Of three nodes one counts as not run after the first runs, one after all, and one always."""
 
     def node(name, us):
         status = "Status.EXECUTED" if us else "Status.NOT_RUN"

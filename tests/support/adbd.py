@@ -334,7 +334,10 @@ def _private_apt(folder: Path, release: str = RELEASE) -> list[str]:
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "status").touch()
-    sources = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+    told = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    if not (sources := run(*told)):  # a machine that has not asked its mirror yet
+        run("apt-get", "-qq", "update")
+        sources = run(*told)
     pairs = [line.split() for line in sources.splitlines()]
     mirror, own = next(
         pair for pair in pairs if pair[0].rstrip("/").endswith("/debian") and "-" not in pair[1]

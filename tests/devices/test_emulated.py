@@ -71,6 +71,13 @@ def device(settings):
 
 
 @pytest.fixture(scope="module")
+def other(settings):
+    """A second machine, booted apart."""
+    with connect(URL, settings) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Runtime -> file of a convolution network that takes some milliseconds."""
     net = Net(1, 16, 24, 24)
@@ -132,15 +139,14 @@ def test_commands_and_files_go_over_ssh(device, tmp_path):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "tflite"])
-def test_the_same_model_on_two_machines_takes_the_same(device, settings, files, runtime):
+def test_the_same_model_on_two_machines_takes_the_same(device, other, files, runtime):
     """Booted apart, beside a busy processor the second time: within 0.5 % in time and 1 % in memory."""
     entry, first_ms, first_bytes = figures(device, files[runtime])
     assert entry["kind"] == "emulated"
     assert entry["method"].startswith("instruction time of an emulated cortex-a72, 1 ns per instruction")
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        with connect(URL, settings) as other:
-            _, second_ms, second_bytes = figures(other, files[runtime])
+        _, second_ms, second_bytes = figures(other, files[runtime])
     finally:
         busy.kill()
         busy.wait()

@@ -64,7 +64,7 @@ def cool_down(
     start = clock()
     history: list[tuple[float, float]] = []
     while True:
-        now, waited = read(), clock() - start
+        waited, now = clock() - start, read()
         if now.celsius is None:
             return Gate("unknown", waited, limit_celsius, now)
         if now.celsius < limit_celsius:

@@ -182,7 +182,7 @@ class _Run:
             longest_s=self.protocol.cool_down_s,
             pause=self.link.pause,
         )
-        if gate.waited_s >= 1:
+        if gate.waited_s >= 1 and gate.conditions.celsius is not None:
             self.say(
                 f"cooled down for {gate.waited_s:.0f} s to {gate.conditions.celsius:.1f} degrees Celsius"
             )

@@ -50,3 +50,14 @@ def test_a_device_that_is_still_hot_is_told():
 
 def test_no_temperature_is_no_gate():
     assert cool_down(Conditions, limit_celsius=45, longest_s=10).state == "unknown"
+
+
+def test_the_time_of_a_slow_reading_is_no_waiting():
+    oven = Oven(40, 40, 1)
+
+    def slowly():
+        oven.now += 9
+        return oven.read()
+
+    gate = cool_down(slowly, limit_celsius=45, longest_s=10, pause=oven.pause, clock=lambda: oven.now)
+    assert (gate.state, gate.waited_s) == ("cool", 0)

@@ -249,3 +249,17 @@ def test_a_device_without_outputs_has_no_parity(measured):
     found, _ = measured(wrap=lambda device: Tool(device, [0]))
     assert found["targets"]["tflite"]["parity"]["base"]["passed"] is None
     assert found["errors"] == []
+
+
+def test_a_temperature_that_is_told_no_more_does_not_end_the_run(measured, home, monkeypatch):
+    """The first answer is hot, so the device cools down; then the sensor is silent."""
+    tools = home / "tools"
+    tools.mkdir()
+    script = f'#!/bin/sh\n[ -e {home}/told ] && exit 1\ntouch {home}/told\necho "temp=71.0\'C"\n'
+    (tools / "vcgencmd").write_text(script)
+    (tools / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    found, _ = measured(rounds=1, cool_down_s=2)
+    assert found["errors"] == []
+    (one,) = found["targets"]["tflite"]["rounds"]
+    assert (one["gate"]["state"], one["gate"]["conditions"]["celsius"]) == ("unknown", None)

@@ -22,7 +22,7 @@ test: $(STAMP)         ## Run the test suite, one process per core (4 at most), 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-devices: $(STAMP) ## Run the slow tests against real device parts
-	$(BIN)/python -m pytest -o addopts="-ra --import-mode=importlib --strict-markers" tests/devices
+	$(BIN)/python -m pytest -n 2 --dist loadfile -o addopts="-ra --import-mode=importlib --strict-markers" tests/devices
 
 lint: $(STAMP)         ## ruff and mypy over all four packages
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
 from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
-from tdedge_exporters.planner.remote import Remote
+from tdedge_exporters.planner.remote import Remote, channel_lanes
 from tdedge_exporters.planner.roofline import Roofline
 from tdedge_exporters.planner.search import Choice, search
 from tdedge_exporters.planner.units import Network, network
@@ -157,10 +158,10 @@ def plan_target(
         RuntimesError: a measurement failed.
         MissingError: ``remote`` has no such runtime.
     """
-    lanes = simd_lanes() if roofline is None else roofline.lanes
+    lanes = channel_lanes(target, platform.machine(), simd_lanes()) if roofline is None else roofline.lanes
     place = here(target, threads)
     if remote is not None:
-        lanes, place, measure = remote.lanes, remote.place(target, threads), remote.measure
+        lanes, place, measure = remote.lanes(target), remote.place(target, threads), remote.measure
     chosen = settings(effort, target, threads=threads, lanes=lanes)
     if remote is not None:
         chosen = remote.settings(chosen)

@@ -116,7 +116,13 @@ def test_busy_processes_elsewhere_do_not_matter_where_times_are_counted(tmp_path
 def test_its_place_is_that_of_the_same_machine_here():
     assert remote(board=None).place(ORT, 2) == here(ORT, 2)
     assert remote(board="Some Board").place(ORT, 2).machine.startswith("Some Board: ")
-    assert remote().lanes == simd_lanes()
+    assert remote().lanes(Target("tflite")) == simd_lanes()
+
+
+def test_lanes_depend_on_the_runtime_too():
+    board = remote(machine="aarch64", simd_lanes=8)
+    assert [board.lanes(Target(name)) for name in ("onnxruntime", "openvino", "tflite")] == [16, 8, 8]
+    assert remote(machine="x86_64", simd_lanes=8).lanes(ORT) == 8
 
 
 def test_only_counted_times_change_how_trials_are_made():

@@ -60,6 +60,7 @@ def merge(rounds: Sequence[Mapping[str, Any]], options: MeasureOptions) -> dict[
                 "kind": old["kind"],
                 "method": f"{len(results)} rounds: {old['method']}" if len(results) > 1 else old["method"],
                 **(_statistics(blocks, options) if blocks else {k: old[k] for k in old if k not in _KEPT}),
+                **_calls_per_sample([entry["latency"] for entry in each]),
                 "samples_ms": blocks,
             },
         }
@@ -76,6 +77,12 @@ def merge(rounds: Sequence[Mapping[str, Any]], options: MeasureOptions) -> dict[
         "quiet": all(result["quiet"] for result in results),
         "window": _sum([result["window"] for result in results]),
     }
+
+
+def _calls_per_sample(latencies: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The most calls that a sample is the mean of; nothing where every sample is one call."""
+    calls = [one["calls_per_sample"] for one in latencies if "calls_per_sample" in one]
+    return {"calls_per_sample": max(calls)} if calls else {}
 
 
 _KEPT = {"kind", "method", "samples_ms"}

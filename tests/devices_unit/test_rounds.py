@@ -75,6 +75,15 @@ def test_other_numbers_of_samples_keep_the_device_own_ratio():
     assert found["ratios"]["small"]["speedup"] == {"value": 2.0}
 
 
+def test_means_of_several_calls_stay_known_as_such():
+    first, second = job([[8.0], [8.1]], [[4.0], [4.1]]), job([[8.0], [8.1]], [[4.0], [4.1]])
+    first["models"]["small"]["latency"]["calls_per_sample"] = 3
+    second["models"]["small"]["latency"]["calls_per_sample"] = 5
+    merged = merge([{"result": first}, {"result": second}], OPTIONS)["models"]
+    assert merged["small"]["latency"]["calls_per_sample"] == 5
+    assert "calls_per_sample" not in merged["dense"]["latency"]
+
+
 def test_the_kind_of_the_figures_stays():
     found = merge([{"result": job([[8.0], [8.1]], [[4.0], [4.1]], kind="emulated")}] * 2, OPTIONS)
     assert found["models"]["small"]["latency"]["kind"] == "emulated"

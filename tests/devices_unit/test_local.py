@@ -3,10 +3,10 @@
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from support.device_jobs import within
 from support.sshd import processes
 
 from tdedge.errors import DeviceError, UsageError
@@ -27,10 +27,7 @@ def shell(tmp_path):
 
 
 def gone(text):
-    deadline = time.monotonic() + 10
-    while processes(text) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not processes(text)
+    return within(10, lambda: not processes(text))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +64,7 @@ def test_a_command_that_takes_too_long_dies_with_all_it_started(shell):
 def test_a_stream_is_read_and_stopped(shell):
     stream = shell.start([sys.executable, "-c", FAMILY.format("98.25")])
     assert next(stream.lines()) == "ready"
-    assert processes("sleep 98.25")
+    assert within(10, lambda: processes("sleep 98.25"))
     stream.stop()
     assert gone("sleep 98.25")
     stream.stop()

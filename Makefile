@@ -21,7 +21,8 @@ demo: $(STAMP)         ## Compress, export, verify and measure THETIS Net2; writ
 test: $(STAMP)         ## Run the test suite, one process per core (4 at most), each with one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-devices: $(STAMP) ## Run the slow tests against real device parts
+test-devices: $(STAMP) ## Run the slow tests against real device parts; installs Debian packages, as root
+	tests/devices/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile -o addopts="-ra --import-mode=importlib --strict-markers" tests/devices
 
 lint: $(STAMP)         ## ruff and mypy over all four packages

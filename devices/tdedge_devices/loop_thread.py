@@ -48,6 +48,7 @@ class LoopThread:
         try:
             return future.result()
         except CancelledError:
+            coroutine.close()  # it may not have begun
             raise DeviceError(f"the connection to {self._name} was closed") from None
         except BaseException:
             future.cancel()

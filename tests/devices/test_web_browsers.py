@@ -134,8 +134,10 @@ def test_inference_without_a_pause(device, nets):
     seconds = (load["end_ns"] - load["begin_ns"]) * 1e-9
     assert 2 <= seconds < 20
     assert load["inferences"] >= 50
-    busy_s = load["inferences"] * load["latency"]["mean_ms"] * 1e-3
-    assert 0.5 * seconds < busy_s < 1.25 * seconds  # samples of more calls weigh no more
+    # A sample is the mean of its calls: all calls together take between these two, and most of the time.
+    shortest_s, longest_s = (load["inferences"] * load["latency"][key] * 1e-3 for key in ("min_ms", "max_ms"))
+    assert shortest_s <= seconds
+    assert longest_s >= 0.5 * seconds
 
 
 def test_a_page_that_was_hidden_measures_once_more(settings, webkit, nets):

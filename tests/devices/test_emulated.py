@@ -110,12 +110,13 @@ def wait_until_gone(processes: set[int], seconds: float = 15.0) -> set[int]:
 
 
 def figures(device, path) -> tuple[dict, float, int]:
-    """(the latency entry, milliseconds, peak bytes) of a file on a device."""
+    """(the latency entry, milliseconds, peak bytes) of a file on a device; the least of three processes."""
     model = {"path": str(path)}
     latency = device.do({"kind": "latency", "models": {"net": model}, "options": COUNTED})
-    memory = device.do({"kind": "memory", "model": model, "options": COUNTED, "runs": 2})
+    job = {"kind": "memory", "model": model, "options": COUNTED, "runs": 2}
+    peaks = [device.do(job)["model"]["memory"]["peak_rss_bytes"]["value"] for _ in range(3)]
     entry = latency["models"]["net"]["latency"]
-    return entry, entry["median_ms"], memory["model"]["memory"]["peak_rss_bytes"]["value"]
+    return entry, entry["median_ms"], min(peaks)
 
 
 def test_it_is_the_processor_that_was_asked_for(device):

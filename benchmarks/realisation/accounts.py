@@ -1,7 +1,7 @@
 """Why a row realises less than it should: the limit that binds it, with the number that proves it.
 
 A written account comes first; where there is none, the roofline bound of the planned graph is one if it
-explains most of the time that was measured.
+comes near the time that was measured.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ def test_the_three_parts():
 def test_an_account_explains_most_of_the_time():
     bound = limits.bound_ms(WORK, 100.0, 10.0)
     assert limits.account(bound, 60.0, 100.0) == ""
+    assert limits.account(bound, 37.0, 100.0) == ""  # faster than these rates allow: they are not what binds
     text = limits.account(bound, 50.0, 100.0)
     assert "arithmetic takes 11.0 ms at the 100 GFLOP/s of a matrix product" in text
     assert "idle lanes 10.0 ms, memory 19.0 ms more at 10.0 GB/s: 80% of the 50.0 ms measured" in text

@@ -10,16 +10,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support.device_jobs import in_background, left, long_job, nothing_left, within, worker_of
+from support.device_jobs import (
+    in_background,
+    left,
+    long_job,
+    models_in_parity,
+    nothing_left,
+    within,
+    worker_of,
+)
 from support.networks import save_classifier
 from support.sshd import children, command_of, host_server, kill, processes
 
-from tdedge.agreement import agree
-from tdedge.artifact import read_manifest
 from tdedge.errors import DeviceError, MissingError
-from tdedge.golden import read_golden
 from tdedge_devices import ssh
 from tdedge_devices.address import connect, split
 from tdedge_devices.bootstrap import PINS
@@ -148,17 +152,7 @@ def test_what_the_start_up_files_of_a_login_print_is_skipped(shell, monkeypatch)
 
 
 def test_export_bench_parity(device, artifact, folder, tmp_path):
-    manifest = read_manifest(artifact)
-    inputs, expected = read_golden(artifact, manifest)
-    np.savez(tmp_path / "in.npz", **inputs)
-    models = {}
-    for entry in manifest.targets:
-        models[entry.runtime] = {"path": str(artifact / entry.entry), "runtime": entry.runtime}
-        paths = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / f"{entry.runtime}.npz")}
-        device.do({"kind": "run", "model": models[entry.runtime], **paths})
-        with np.load(paths["outputs"]) as outputs:
-            actual = [outputs[name] for name in expected]
-        assert agree("y", list(expected.values()), actual).max_rel < 1e-5
+    models = models_in_parity(device, artifact, tmp_path)
     result = measure_models(models, BRIEF, do=device.do)
     assert set(result["models"]) == set(RUNTIMES)
     for entry in result["models"].values():

@@ -9,16 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support.device_jobs import in_background, within
+from support.device_jobs import in_background, models_in_parity, within
 from support.networks import save_classifier
 from support.sshd import arm64_server, processes
 
-from tdedge.agreement import agree
-from tdedge.artifact import read_manifest
 from tdedge.errors import DeviceError
-from tdedge.golden import read_golden
 from tdedge_devices.address import connect
 from tdedge_exporters.export import export
 from tdedge_runtimes.client import measure_models
@@ -58,17 +54,7 @@ def test_it_is_another_machine(device):
 
 
 def test_export_bench_parity(device, artifact, tmp_path):
-    manifest = read_manifest(artifact)
-    inputs, expected = read_golden(artifact, manifest)
-    np.savez(tmp_path / "in.npz", **inputs)
-    models = {}
-    for entry in manifest.targets:
-        models[entry.runtime] = {"path": str(artifact / entry.entry), "runtime": entry.runtime}
-        paths = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / f"{entry.runtime}.npz")}
-        device.do({"kind": "run", "model": models[entry.runtime], **paths})
-        with np.load(paths["outputs"]) as outputs:
-            actual = [outputs[name] for name in expected]
-        assert agree("y", list(expected.values()), actual).max_rel < 1e-5
+    models = models_in_parity(device, artifact, tmp_path)
     result = measure_models(models, BRIEF, do=device.do, memory=False)
     assert result["environment"]["machine"] == "aarch64"
     assert [result["models"][runtime]["latency"]["count"] for runtime in models] == [4, 4]

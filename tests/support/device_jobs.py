@@ -4,7 +4,28 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 from support.sshd import command_of, processes
+
+from tdedge.agreement import agree
+from tdedge.artifact import read_manifest
+from tdedge.golden import read_golden
+
+
+def models_in_parity(device, artifact, scratch):
+    """Runtime -> model of an artifact, each of which gave the golden outputs on the device."""
+    manifest = read_manifest(artifact)
+    inputs, expected = read_golden(artifact, manifest)
+    np.savez(scratch / "in.npz", **inputs)
+    models = {}
+    for entry in manifest.targets:
+        models[entry.runtime] = {"path": str(artifact / entry.entry), "runtime": entry.runtime}
+        paths = {"inputs": str(scratch / "in.npz"), "outputs": str(scratch / f"{entry.runtime}.npz")}
+        device.do({"kind": "run", "model": models[entry.runtime], **paths})
+        with np.load(paths["outputs"]) as outputs:
+            actual = [outputs[name] for name in expected]
+        assert agree("y", list(expected.values()), actual).max_rel < 1e-5
+    return models
 
 
 def long_job(model):

@@ -1,9 +1,9 @@
 """Conditions read from a tree of files and scripts in the form the systems have."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
+from support.tree_shell import TreeShell
 
 from tdedge_devices.conditions import Conditions, Watcher
 from tdedge_devices.shell import Done
@@ -25,24 +25,14 @@ SYS = {
 }
 
 
-class TreeShell:
+class ScriptShell(TreeShell):
     """Commands of this machine, files below a folder that stands for the root."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
     def run(self, command, *, stdin=b"", timeout_s=60.0) -> Done:
         done = subprocess.run(
             command, input=stdin, capture_output=True, env={"PATH": f"{self.root / 'bin'}:/usr/bin:/bin"}
         )
         return Done(done.returncode, done.stdout, done.stderr)
-
-    def read(self, path):
-        file = self.root / path.lstrip("/")
-        return file.read_bytes() if file.is_file() else None
-
-    def glob(self, pattern):
-        return sorted("/" + str(p.relative_to(self.root)) for p in self.root.glob(pattern.lstrip("/")))
 
 
 @pytest.fixture
@@ -57,7 +47,7 @@ def shell(tmp_path):
             path = tmp_path / "bin" / name
             path.write_text(f"#!/bin/sh\n{script}\n")
             path.chmod(0o755)
-        return TreeShell(tmp_path)
+        return ScriptShell(tmp_path)
 
     return make
 

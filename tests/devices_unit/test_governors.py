@@ -1,10 +1,10 @@
 """Setting a governor in a tree of files that stands for a device's."""
 
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.tree_shell import TreeShell
 
 from tdedge.errors import DeviceError, UsageError
 from tdedge_devices import governors
@@ -12,11 +12,8 @@ from tdedge_devices.link import Link
 from tdedge_devices.shell import Done
 
 
-class TreeShell:
+class PathShell(TreeShell):
     """Commands of this machine; the last word of one is a path below a folder that stands for the root."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
     def run(self, command, *, stdin=b"", timeout_s=60.0) -> Done:
         *words, last = command
@@ -24,17 +21,10 @@ class TreeShell:
         done = subprocess.run([*words, place], input=stdin, capture_output=True)
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def read(self, path):
-        file = self.root / path.lstrip("/")
-        return file.read_bytes() if file.is_file() else None
-
-    def glob(self, pattern):
-        return sorted("/" + str(p.relative_to(self.root)) for p in self.root.glob(pattern.lstrip("/")))
-
 
 @pytest.fixture
 def link(tmp_path):
-    device = SimpleNamespace(shell=TreeShell(tmp_path), close=lambda: None)
+    device = SimpleNamespace(shell=PathShell(tmp_path), close=lambda: None)
     return Link(lambda: device)
 
 

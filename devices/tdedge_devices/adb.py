@@ -12,8 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import SplitResult
 
 from tdedge.errors import DeviceError, UsageError
@@ -21,6 +20,7 @@ from tdedge_devices import adb_results
 from tdedge_devices.adb_environment import read_environment
 from tdedge_devices.adb_shell import FOLDER, AdbShell
 from tdedge_devices.address import Settings
+from tdedge_devices.closing import Closing
 from tdedge_devices.device import FigureKind
 from tdedge_devices.shell import Shell
 from tdedge_devices.shipping import Store
@@ -67,7 +67,7 @@ def open_shell(url: SplitResult, settings: Settings) -> AdbShell:
     return AdbShell.connect(url.netloc, adb=settings.get("adb", ""), folder=folder)
 
 
-class AdbDevice:
+class AdbDevice(Closing):
     """An Android device that measures by the runtimes' own programs; see ``device.Device``.
 
     Args:
@@ -130,14 +130,6 @@ class AdbDevice:
     def close(self) -> None:
         """As ``Device.close``."""
         self.shell.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _subject(self, spec: Mapping[str, Any], end_s: float) -> adb_results.Subject:
         """A model of a job, on the device, with the program that measures it."""

@@ -10,19 +10,18 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tdedge.errors import DeviceError, UsageError
 from tdedge_devices.adb_command import Adb, connected, reconnected
 from tdedge_devices.adb_running import Running, command_name
+from tdedge_devices.closing import Closing
 from tdedge_devices.shell import Done
 
 #: Where files go on a device: the one folder that its shell may write to and run programs from.
 FOLDER = "/data/local/tmp/tdedge"
 
 
-class AdbShell:
+class AdbShell(Closing):
     """Commands and files of one device; see ``tdedge_devices.shell.HoldingShell``.
 
     Attributes:
@@ -167,14 +166,6 @@ class AdbShell:
             with contextlib.suppress(DeviceError):
                 self.adb.call(kind, "--remove", port, timeout_s=10.0)
         self._ports.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _lead(self, kind: str, listening: int, to: int) -> int:
         text = self.adb.call(kind, f"tcp:{listening}", f"tcp:{to}", timeout_s=20.0).strip()

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from tdedge.errors import UsageError
+from tdedge_devices.closing import Closing
 
 #: The time of day may move by this much between two lines (a correction over the network) unmentioned.
 _JUMP_S = 2.0
 
 
-class RunLog:
+class RunLog(Closing):
     """The log of all devices of a run; without a file it only remembers.
 
     Args:
@@ -101,12 +102,6 @@ class RunLog:
         """Close the file."""
         if self._stream is not None:
             self._stream.close()
-
-    def __enter__(self) -> RunLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def keep(self, device: str, piece: str, result: Any) -> None:
         """Write down a finished piece."""

@@ -14,10 +14,10 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tdedge.errors import DeviceError, MissingError, UsageError
+from tdedge_devices.closing import Closing
 from tdedge_devices.device import FigureKind, relabelled
 from tdedge_devices.shell import Done, HoldingShell
 from tdedge_devices.shipping import Store
@@ -34,7 +34,7 @@ _NOT_FOUND = 127
 _SIGNALLED = 128
 
 
-class WorkshopDevice:
+class WorkshopDevice(Closing):
     """A machine with a shell and Python; see ``tdedge_devices.device.Device``.
 
     Args:
@@ -107,14 +107,6 @@ class WorkshopDevice:
     def close(self) -> None:
         """As ``Device.close``."""
         self.shell.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _translated(self, job: Mapping[str, Any], folder: str) -> dict[str, Any]:
         """The job with the paths of the device, after the files were brought there."""

@@ -33,10 +33,15 @@ def long_job(model):
     return {"kind": "load", "model": {"path": str(model)}, "seconds": 300}
 
 
+def job_folders(folder):
+    """Names of the jobs' folders in a device's folder; the first job makes the place for them."""
+    jobs = Path(folder) / "jobs"
+    return [path.name for path in jobs.iterdir()] if jobs.is_dir() else []
+
+
 def left(folder):
     """What jobs left in a folder of this machine, and of processes."""
-    jobs = [path.name for path in (Path(folder) / "jobs").iterdir()]
-    return jobs + [command_of(pid) for pid in processes(f"{folder}/files")]
+    return job_folders(folder) + [command_of(pid) for pid in processes(f"{folder}/files")]
 
 
 def nothing_left(folder):
@@ -49,7 +54,7 @@ def worker_of(folder):
 
     def found():
         running = [pid for pid in processes(f"{folder}/files") if "timeout -k" not in command_of(pid)]
-        return running if running and any((Path(folder) / "jobs").iterdir()) else []
+        return running if running and job_folders(folder) else []
 
     assert within(30, found), "the worker does not run"
     return found()[0]

@@ -18,11 +18,11 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import SplitResult
 
 from tdedge.errors import DeviceError, UsageError
+from tdedge_devices.closing import Closing
 from tdedge_devices.device import FigureKind
 from tdedge_devices.shell import Shell
 from tdedge_devices.web import assets, results
@@ -59,7 +59,7 @@ def connect(address: SplitResult, settings: Mapping[str, str]) -> WebDevice:
     return device
 
 
-class WebDevice:
+class WebDevice(Closing):
     """A browser as a device; see ``tdedge_devices.device.Device``."""
 
     def __init__(
@@ -176,14 +176,6 @@ class WebDevice:
         self._server.close()
         if self._browser is not None:
             self._browser.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _check(self) -> None:
         if self._browser is not None:

@@ -35,6 +35,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import tdedge_runtimes
 from tdedge.errors import DeviceError
+from tdedge_devices.closing import Closing
 from tdedge_devices.web.exchange import Exchange, Gone, Job, Over
 from tdedge_devices.web.posts import Facts, Failure, Inputs, Malformed, Result, as_json, parse, unpack
 from tdedge_runtimes.errors import RuntimeFailed, RuntimeInputError, RuntimesError
@@ -57,7 +58,7 @@ _POLL_S = 20.0
 _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 
-class Server:
+class Server(Closing):
     """A running server. Close it, or use it as a context manager.
 
     Args:
@@ -113,12 +114,6 @@ class Server:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def page_files(assets: Mapping[str, Path], page: Path = PAGE) -> dict[str, Path]:

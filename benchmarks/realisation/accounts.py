@@ -1,7 +1,8 @@
 """Why a row realises less than it should: the limit that binds it, with the number that proves it.
 
 A written account comes first; where there is none, the roofline bound of the planned graph is one if it
-comes near the time that was measured.
+comes near the time that was measured, and else the kernels, if what their parts take more than dense
+convolutions explains it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from benchmarks.realisation import limits
+from benchmarks.realisation import limits, parts
 from benchmarks.realisation.rows import PLANNED, Row
 
 
@@ -36,7 +37,13 @@ def account_of(row: Row, accounts: tuple[Account, ...] = ACCOUNTS) -> str:
     for each in accounts:
         if each.threads == row.threads and fnmatchcase(row.name, each.rows):
             return each.limit
-    measured_ms = row.median_ms(PLANNED)
-    if not row.bound_ms or not measured_ms or not row.sgemm_gflops:
+    measured_ms, dense_ms = row.median_ms(PLANNED), row.median_ms(row.best_dense)
+    if not measured_ms:
         return ""
-    return limits.account(row.bound_ms, measured_ms, row.sgemm_gflops)
+    found = ""
+    if row.bound_ms and row.sgemm_gflops:
+        found = limits.account(row.bound_ms, measured_ms, row.sgemm_gflops)
+    if not found and row.parts and dense_ms:
+        rates = parts.Rates(measured_ms, dense_ms, row.dense_macs, row.mac_ratio)
+        found = parts.account(row.parts, rates)
+    return found

@@ -212,6 +212,7 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
         trials=own.trials,
         parity=difference,
         bound_ms=bound_ms(own.work, shared.sgemm_gflops, shared.stream_gbs),
+        parts=own.parts,
         sgemm_gflops=shared.sgemm_gflops,
         samples_ms=timed.samples_ms,
         streams_gbs=timed.streams_gbs,

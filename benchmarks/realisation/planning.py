@@ -13,6 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from benchmarks.realisation.exporting import Exported
+from benchmarks.realisation.parts import parts_of
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
@@ -39,6 +40,7 @@ class Files:
         trials: small models that were timed for it; those the cost table already knew are not among them.
         forms: form -> how often it was chosen, plain ones left out.
         work: (operations, as many as idle lanes make of them, bytes moved) of every planned node.
+        parts: kind of part -> how many, multiply-accumulates, milliseconds by the times of the plan.
         first_layer_ms: the first layer in its plain and in its chosen form, as timed for the plan, with what
             the chosen form takes in after it; None where there was no choice.
     """
@@ -50,6 +52,7 @@ class Files:
     trials: int
     forms: dict[str, int]
     work: list[tuple[float, float, int]]
+    parts: dict[str, tuple[int, int, float]]
     first_layer_ms: tuple[float, float] | None
 
     def about(self) -> dict[str, Any]:
@@ -102,6 +105,7 @@ def prepare_target(
         trials,
         forms_of(planned) if is_used else {},
         [astuple(work(node, planned.lanes)) for node in planned.model.graph],
+        parts_of(planned, is_used=is_used),
         first_layer_ms(planned, is_used=is_used),
     )
     paths = {"plain": str(plain.resolve()), "planned": str(entry.resolve())}

@@ -226,10 +226,15 @@ def _kept(name: str, cost: Cost, reason: str) -> LayerReport:
     )  # fmt: skip
 
 
+def format_for(name: str, dense: Factor) -> str:
+    """The format a layer gets where ``name`` is asked for: ``svd`` where there are no taps to decompose."""
+    has_taps = any(size > 1 for size in dense.kernel_size)
+    return name if has_taps or name not in _SVD_WITHOUT_TAPS else "svd"
+
+
 def _fitting(rule: LayerRule, dense: Factor, is_default: bool) -> tuple[LayerRule, str]:
     """The rule, or its ``svd`` counterpart for a layer without taps; and a note that says so."""
-    has_taps = any(size > 1 for size in dense.kernel_size)
-    if has_taps or rule.init == "scratch" or rule.format not in _SVD_WITHOUT_TAPS:
+    if rule.init == "scratch" or format_for(rule.format, dense) == rule.format:
         return rule, ""
     ranks = rule.ranks
     if ranks is not None:

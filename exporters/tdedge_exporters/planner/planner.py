@@ -24,7 +24,7 @@ from tdedge_exporters.planner.checks import (
     saving,
 )
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
-from tdedge_exporters.planner.efforts import settings
+from tdedge_exporters.planner.efforts import Settings, settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
 from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
@@ -75,7 +75,7 @@ def plan(
     offered = candidates(net, scope)
     free = _without_choice(offered)
     priced = [candidate for candidate in offered if id(candidate) not in free]
-    pricing.prepare(priced, _conversions(net, offered), progress)
+    pricing.prepare(priced, possible_conversions(net, offered), progress)
     costs = [0.0 if id(each) in free else pricing.candidate_ms(each) for each in offered]
     best = search(net, offered, costs, pricing.conversion_ms)
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
@@ -112,7 +112,9 @@ def _without_choice(offered: Sequence[Candidate]) -> set[int]:
     return {id(each[0]) for each in cover.values() if len(each) == 1}
 
 
-def _conversions(net: Network, offered: Sequence[Candidate]) -> Iterator[tuple[ir.Value, Label, Label]]:
+def possible_conversions(
+    net: Network, offered: Sequence[Candidate]
+) -> Iterator[tuple[ir.Value, Label, Label]]:
     """Every pair of labels that some value could be given and wanted in."""
     gives: dict[ir.Value, set[Label]] = {value: {NATIVE} for value in net.model.graph.inputs}
     wants: dict[ir.Value, set[Label]] = {value: {NATIVE} for value in net.model.graph.outputs}
@@ -158,6 +160,39 @@ def plan_target(
         RuntimesError: a measurement failed.
         MissingError: ``remote`` has no such runtime.
     """
+    pricing, chosen = priced(
+        target,
+        table,
+        model.graph.opset_imports[""],
+        effort=effort,
+        threads=threads,
+        measure=measure,
+        remote=remote,
+        roofline=roofline,
+    )
+    check = remembered(decided(checker(target, pricing.measure, chosen.check)), table, pricing.place)
+    if roofline is not None:
+        check = predictor(roofline)
+    return plan(model, pricing, chosen.scope, check, progress)
+
+
+def priced(
+    target: Target,
+    table: CostTable,
+    opset: int,
+    *,
+    effort: str = "normal",
+    threads: int = 1,
+    measure: Measure = local_measure,
+    remote: Remote | None = None,
+    roofline: Roofline | None = None,
+) -> tuple[Pricing, Settings]:
+    """The prices of forms on a target, and what is tried there; arguments as :func:`plan_target`.
+
+    Raises:
+        UsageError: unknown effort.
+        MissingError: ``remote`` has no such runtime.
+    """
     lanes = channel_lanes(target, platform.machine(), simd_lanes()) if roofline is None else roofline.lanes
     place = here(target, threads)
     if remote is not None:
@@ -165,13 +200,7 @@ def plan_target(
     chosen = settings(effort, target, threads=threads, lanes=lanes)
     if remote is not None:
         chosen = remote.settings(chosen)
-    opset = model.graph.opset_imports[""]
-    pricing = Pricing(table, place, target, measure, chosen.trial, opset)
-    check = remembered(decided(checker(target, measure, chosen.check)), table, place)
-    if roofline is not None:
-        pricing.roofline = roofline
-        check = predictor(roofline)
-    return plan(model, pricing, chosen.scope, check, progress)
+    return Pricing(table, place, target, measure, chosen.trial, opset, roofline), chosen
 
 
 def here(target: Target, threads: int) -> Place:

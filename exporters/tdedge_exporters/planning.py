@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,10 @@ class Planning:
         if self.remote is not None and self.effort == "none":
             raise UsageError(f"effort none measures nothing on {self.remote.name}; choose low, normal or max")
 
+    def known_times(self) -> AbstractContextManager[costs.CostTable]:
+        """The table of known times."""
+        return costs.open_table(self.cost_table) if self.cost_table else costs.users_table()
+
 
 def plan_network(
     model: ir.Model, target: Target, planning: Planning, progress: Progress = SILENT
@@ -77,8 +82,7 @@ def plan_network(
     device = remote.name if remote else ""
     if (reason := refusal(model)) is not None:
         return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}", device)
-    known_times = costs.open_table(planning.cost_table) if planning.cost_table else costs.users_table()
-    with known_times as table:
+    with planning.known_times() as table:
         try:
             planned = plan_target(
                 model,

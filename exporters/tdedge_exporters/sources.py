@@ -9,7 +9,7 @@ import importlib.util
 import pickle
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,25 @@ def load_module(
     if weights is not None:
         load_weights(module, weights)
     return module, own_example(module) if example is None else example
+
+
+def load_function(source: str, python_path: Sequence[Path] = ()) -> Callable[..., Any]:
+    """The function that ``module:function`` or ``file.py:function`` names; runs the module's code.
+
+    Raises:
+        UsageError: when it cannot be found or is no function.
+    """
+    place, _, name = str(source).rpartition(":")
+    if not place or not name:
+        raise UsageError(
+            f"{source!r} names no function; expected package.module:function or file.py:function"
+        )
+    with _importable(python_path), contextlib.redirect_stdout(sys.stderr):
+        found = _attribute(_import(place, str(source)), name, str(source))
+    if not callable(found):
+        raise UsageError(f"{source}: {name} is a {type(found).__name__}; expected a function")
+    made: Callable[..., Any] = found
+    return made
 
 
 def own_example(module: nn.Module) -> Any:

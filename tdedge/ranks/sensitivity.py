@@ -64,35 +64,39 @@ def moment_error(moments: Mapping[str, Array]) -> SquaredError:
     return error
 
 
-def option_losses(
+def option_errors(
     sites: Mapping[str, LayerSite],
     options: Mapping[str, Sequence[Option]],
     error: SquaredError = weight_error,
-    *,
-    scales: Mapping[str, float] | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, list[float]]:
-    """The loss of every option of every layer; a dense one loses nothing.
+    """Squared relative error of every option of every layer; every one is decomposed for it.
 
     Args:
         sites: the layers.
         options: layer -> its options.
-        error: squared relative error of a chain.
-        scales: layer -> loss per squared error, as :func:`metric_scales` measures; by default
-            ``gain / (1 + gain)``.
+        error: of a chain; 0 for a dense layer.
         progress: told about every layer.
     """
     found = {}
     items = [(name, name) for name in sites]
     for name in track(items, progress, "Weigh ranks", len(items)):
         dense = sites[name].factor
-        own = gain(dense)
-        scale = own / (1 + own) if scales is None else scales[name]
         found[name] = [
-            0.0 if option.is_dense else scale * error(name, dense, _chain(dense, option))
-            for option in options[name]
+            0.0 if option.is_dense else error(name, dense, _chain(dense, option)) for option in options[name]
         ]
     return found
+
+
+def gain_scales(sites: Mapping[str, LayerSite]) -> dict[str, float]:
+    """Loss per squared error of each layer, from its weights alone: ``g / (1 + g)``."""
+    gains = {name: gain(site.factor) for name, site in sites.items()}
+    return {name: own / (1 + own) for name, own in gains.items()}
+
+
+def scaled(errors: Mapping[str, Sequence[float]], scales: Mapping[str, float]) -> dict[str, list[float]]:
+    """Layer -> option -> loss."""
+    return {name: [scales[name] * value for value in values] for name, values in errors.items()}
 
 
 def metric_scales(

@@ -7,7 +7,15 @@ from tdedge import formats
 from tdedge.compress import LayerSite
 from tdedge.factor import Factor
 from tdedge.ranks.options import DENSE, Option
-from tdedge.ranks.sensitivity import gain, metric_scales, moment_error, option_losses, weight_error
+from tdedge.ranks.sensitivity import (
+    gain,
+    gain_scales,
+    metric_scales,
+    moment_error,
+    option_errors,
+    scaled,
+    weight_error,
+)
 
 RNG = np.random.default_rng(0)
 DENSE_LAYER = Factor(RNG.standard_normal((12, 8, 3, 3)), pads=((1, 1), (1, 1)))
@@ -16,7 +24,8 @@ OPTIONS = [Option(DENSE, (), 1, 1), *(Option("tucker", (rank, rank), 1, 1) for r
 
 
 def test_losses_grow_as_ranks_fall():
-    (losses,) = option_losses({"a": SITE}, {"a": OPTIONS}).values()
+    errors = option_errors({"a": SITE}, {"a": OPTIONS})
+    (losses,) = scaled(errors, gain_scales({"a": SITE})).values()
     assert losses[0] == 0
     assert losses == sorted(losses)
     chain = formats.get("tucker").decompose(DENSE_LAYER, (4, 4))

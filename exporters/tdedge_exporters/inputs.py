@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,35 @@ def load_npz(path: Path, model: ir.Model) -> list[dict[str, Array]]:
         UsageError: when the file cannot be read, or a name, shape or element type does not fit.
     """
     wanted = {value.name or "": value for value in model.graph.inputs}
+    feed = _stored(path, wanted)
+    for name, array in feed.items():
+        shape = shape_of(wanted[name])
+        if array.shape != shape:
+            raise UsageError(f"{path}: array {name!r} has shape {array.shape}; the network takes {shape}")
+    return [feed]
+
+
+def load_samples(path: Path, model: ir.Model) -> dict[str, Array]:
+    """Many samples from an ``.npz`` file: one array per input, named like it, samples on the first axis.
+
+    Raises:
+        UsageError: as :func:`load_npz`; any number of samples fits, as many for every input.
+    """
+    wanted = {value.name or "": value for value in model.graph.inputs}
+    feed = _stored(path, wanted)
+    for name, array in feed.items():
+        shape = shape_of(wanted[name]) or ()
+        if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
+            expected = ", ".join(map(str, ("samples", *shape[1:])))
+            raise UsageError(f"{path}: array {name!r} has shape {array.shape}; expected ({expected})")
+    counts = {name: len(array) for name, array in feed.items()}
+    if len(set(counts.values())) > 1:
+        raise UsageError(f"{path} holds {counts} samples; expected as many for every input")
+    return feed
+
+
+def _stored(path: Path, wanted: Mapping[str, ir.Value]) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file, by name, of the element types of the inputs, finite."""
     try:
         stored = np.load(path, allow_pickle=False)
         if not isinstance(stored, np.lib.npyio.NpzFile):
@@ -84,9 +114,7 @@ def load_npz(path: Path, model: ir.Model) -> list[dict[str, Array]]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is not a readable .npz file: {error}") from error
     for name, array in feed.items():
-        shape, dtype = shape_of(wanted[name]), numpy_type(wanted[name])
-        if array.shape != shape:
-            raise UsageError(f"{path}: array {name!r} has shape {array.shape}; the network takes {shape}")
+        dtype = numpy_type(wanted[name])
         if array.dtype != dtype:
             raise UsageError(
                 f"{path}: array {name!r} is {array.dtype}; the network takes {dtype}, "
@@ -94,4 +122,4 @@ def load_npz(path: Path, model: ir.Model) -> list[dict[str, Array]]:
             )
         if np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
             raise UsageError(f"{path}: array {name!r} holds NaN or infinity; parity needs finite inputs")
-    return [feed]
+    return feed

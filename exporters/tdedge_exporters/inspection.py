@@ -58,7 +58,13 @@ def inspect_network(
     Raises:
         UsageError: bad source or plan.
     """
-    prepared = prepare(source, plan, progress=progress)
+    return inspect_prepared(prepare(source, plan, progress=progress), rewrites=rewrites, progress=progress)
+
+
+def inspect_prepared(
+    prepared: Prepared, *, rewrites: bool = False, progress: Progress = SILENT
+) -> Inspection:
+    """The same of a network that is prepared already."""
     if prepared.dense is None:
         costs = {"network": network_cost(prepared.model)}
     else:

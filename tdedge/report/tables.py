@@ -242,3 +242,19 @@ def summary(runs: Sequence[Comparison], parities: Mapping[str, float]) -> Table:
             numbers.error(parities.get(run.target)),
         )
     return table
+
+
+def within_budget(outcome: Mapping[str, Any], budget: str | None) -> Table:
+    """What ranks were chosen for, what was promised and what was measured."""
+    table = _table("Budget", "figure", "value")
+    table.add_row("target", outcome["target"])
+    if budget is not None:
+        table.add_row("asked for", budget)
+    table.add_row("by the parts, of the dense network", f"{outcome['predicted_share']:.1%}")
+    for label, value in outcome["measured_ms"].items():
+        table.add_row(f"{label}, planned, measured", numbers.milliseconds(value))
+    if outcome["measured_share"] is not None:
+        table.add_row("measured, of the dense network", f"{outcome['measured_share']:.1%}")
+    if outcome["drop"] is not None:
+        table.add_row("lost of the metric", f"{outcome['drop']:.2%}")
+    return table

@@ -1,0 +1,96 @@
+"""The user's own measure of a network, and what compression costs in it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tdedge.compress import compress
+from tdedge.errors import UsageError
+from tdedge.plan import CompressionPlan
+from tdedge.progress import SILENT, Progress, track
+from tdedge.ranks.options import Option, plan_of
+from tdedge.ranks.sensitivity import metric_scales
+
+#: A drop this small, as a share of the dense value, is not told from none.
+RESOLUTION = 1e-3
+
+
+@dataclass
+class UserMetric:
+    """A function of a torch module whose value is better the higher it is.
+
+    Attributes:
+        function: called as ``function(module) -> float``, the module in evaluation mode.
+        module: the dense network; never changed.
+        example: its example inputs.
+        name: of the function, for messages.
+        calls: how often it was called.
+    """
+
+    function: Callable[[Any], Any]
+    module: Any
+    example: Any
+    name: str = "the metric"
+    calls: int = 0
+    _dense: list[float] = field(default_factory=list)
+
+    def dense(self) -> float:
+        """Value of the dense network.
+
+        Raises:
+            UsageError: the function gives no positive finite number.
+        """
+        if not self._dense:
+            value = self.value(copy.deepcopy(self.module))
+            if value <= 0:
+                raise UsageError(f"{self.name} gives {value} for the dense network; expected more than 0")
+            self._dense.append(value)
+        return self._dense[0]
+
+    def value(self, module: Any) -> float:
+        """Value of a network.
+
+        Raises:
+            UsageError: the function gives no finite number.
+        """
+        self.calls += 1
+        found = self.function(module.eval())
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise UsageError(f"{self.name} gives {found!r}; expected a finite number, better the higher")
+        return value
+
+    def drop(self, plan: CompressionPlan) -> float:
+        """What the network loses when it is compressed by a plan, as a share of the dense value."""
+        small = copy.deepcopy(self.module)
+        compress(small, plan, example=self.example)
+        return self.drop_of(small)
+
+    def drop_of(self, module: Any) -> float:
+        """What a compressed network loses, as a share of the dense value; negative where it gains."""
+        return 1 - self.value(module) / self.dense()
+
+    def scales(
+        self,
+        options: Mapping[str, Sequence[Option]],
+        errors: Mapping[str, Sequence[float]],
+        progress: Progress = SILENT,
+    ) -> dict[str, float]:
+        """Loss per squared error of every layer, one call of the function per layer."""
+        lossy = [name for name, values in errors.items() if any(values)]
+        progress_of = iter(track([(name, name) for name in lossy], progress, "Ask the metric", len(lossy)))
+
+        def drop(name: str, index: int) -> float:
+            next(progress_of)
+            return self.drop(plan_of({name: options[name][index]}))
+
+        scales = metric_scales(errors, drop, RESOLUTION)
+        next(progress_of, None)
+        return scales

@@ -19,6 +19,7 @@ from rich.console import Console
 from benchmarks import formats, tflite, thetis
 from benchmarks.emulated.benchmark import run as run_emulated
 from benchmarks.outcome import Outcome
+from benchmarks.ranks.benchmark import run as run_ranks
 from benchmarks.realisation.benchmark import run as run_realisation
 from benchmarks.realisation.cases import Selection
 from tdedge.errors import TdedgeError
@@ -34,6 +35,7 @@ NAMED: dict[str, Callable[..., Outcome]] = {
     "tflite": tflite.run,
     "realisation": run_realisation,
     "emulated": run_emulated,
+    "ranks": run_ranks,
 }
 
 _ABOUT = (

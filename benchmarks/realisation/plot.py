@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from benchmarks.realisation.cases import RUNTIMES
 from benchmarks.realisation.rows import Row
+from benchmarks.svg import svg_text
 
 _PLAIN, _PLANNED = "#8c8c8c", "#1f6fb4"
 
 
 def realisations(rows: Sequence[Row]) -> str:
     """Realisation against the plain dense export, one panel per runtime; grey plain, blue planned."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     done = [row for row in rows if not row.error]
@@ -43,9 +42,4 @@ def realisations(rows: Sequence[Row]) -> str:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
         figure.supxlabel("measured speed-up over plain dense / MAC ratio", fontsize=9)
-    stream = io.StringIO()
-    style = {"svg.hashsalt": "tdedge", "svg.fonttype": "none", "font.family": "sans-serif"}
-    with matplotlib.rc_context(style):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    return "\n".join(line.rstrip() for line in text[text.index("<svg") :].splitlines()) + "\n"
+    return svg_text(figure)

@@ -247,4 +247,4 @@ def _error(dense: DenseNetwork, calibration: Path | None) -> Any:
     from tdedge_exporters.inputs import load_samples
 
     inputs = [torch.from_numpy(array) for array in load_samples(calibration, dense.model).values()]
-    return moment_error(input_moments(dense.module, inputs[0] if len(inputs) == 1 else inputs))
+    return moment_error(input_moments(dense.module, inputs, list(dense.sites)))

@@ -50,7 +50,9 @@ def moment_error(moments: Mapping[str, Array]) -> SquaredError:
 
     Args:
         moments: layer -> (P, P), P = C_in / groups * taps in the order of the flattened kernel, summed or
-            averaged over patches; or (C_in / groups, C_in / groups), of the channels alone.
+            averaged over patches; or (C_in / groups, C_in / groups), of the channels alone; with one more
+            axis in front for the groups of a grouped layer. See
+            :func:`tdedge.training.activations.input_moments`.
     """
 
     def error(name: str, dense: Factor, chain: Chain) -> float:
@@ -127,10 +129,14 @@ def _chain(dense: Factor, option: Option) -> Chain:
     return formats.get(option.format).decompose(dense, option.ranks)
 
 
-def _energy(kernel: Array, moment: Array) -> float:
+def _energy(kernel: Array, moments: Array) -> float:
     """``sum_o k_o^T M k_o`` over the rows of the kernel; a moment of channels holds for every tap."""
-    outputs = kernel.shape[0]
-    flat = kernel.reshape(outputs, -1)
+    parts = moments if moments.ndim == 3 else moments[None]
+    return float(sum(map(_group_energy, np.split(kernel, len(parts)), parts)))
+
+
+def _group_energy(kernel: Array, moment: Array) -> float:
+    flat = kernel.reshape(kernel.shape[0], -1)
     if flat.shape[1] != moment.shape[0]:
         flat = np.moveaxis(kernel, 1, -1).reshape(-1, kernel.shape[1])
-    return float(np.einsum("op,pq,oq->", flat, moment, flat, optimize=True))
+    return float(np.sum((flat @ moment) * flat))

@@ -62,6 +62,14 @@ def test_white_data_see_the_error_of_the_weights():
     assert moment_error({})("a", DENSE_LAYER, chain) == error
 
 
+def test_every_group_by_its_own_data():
+    dense = Factor(RNG.standard_normal((8, 3, 3)), pads=((1, 1),), groups=2)
+    chain = formats.get("svd").decompose(dense, (2,))
+    one = moment_error({"a": np.stack([np.eye(9), np.zeros((9, 9))])})("a", dense, chain)
+    first = dense.kernel[:4] - chain.reconstruct()[:4]
+    assert one == pytest.approx(np.square(first).sum() / np.square(dense.kernel[:4]).sum())
+
+
 def test_an_activated_chain_is_no_approximation():
     chain = formats.get("ntt").scratch(DENSE_LAYER, (4, 4, 4), seed=0)
     assert weight_error("a", DENSE_LAYER, chain) == 1.0

@@ -1,0 +1,1 @@
+"""Ranks chosen by measured time, against ranks chosen by multiply-accumulates and uniform ones."""

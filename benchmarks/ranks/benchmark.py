@@ -1,0 +1,136 @@
+"""Accuracy at the same measured latency: ranks by time, by multiply-accumulates, uniform; three seeds.
+
+    python -m benchmarks ranks
+
+Every network is trained here, decomposed at ranks chosen in three ways, reconstructed on unlabelled data and
+timed as planned for the runtime. No way is tuned on labels. What is done is kept, so that an interrupted run
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from benchmarks.outcome import Outcome
+from benchmarks.peers.environment import cache_folder
+from benchmarks.ranks.choosing import WAYS
+from benchmarks.ranks.networks import NETWORKS
+from benchmarks.ranks.plot import accuracies
+from benchmarks.ranks.points import Point, Study
+from tdedge.progress import Progress
+from tdedge_exporters.budgeting import TargetTimes
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planning import Planning
+from tdedge_runtimes.environment import describe_environment
+from tdedge_runtimes.measure import MeasureOptions
+
+SEEDS = (0, 1, 2)
+_TARGET = "onnxruntime"
+_ABOUT = (
+    "Every network is trained on data made or bundled here, decomposed at ranks chosen in three ways and "
+    "reconstructed on 256 unlabelled samples, without tuning on labels; `accuracy` is on held-out samples. "
+    "`time` chooses formats and ranks (Tucker, tensor train, whole vectors) by planned milliseconds on this "
+    "machine, `macs` the same by multiply-accumulates, both with the losses of the layers' outputs on the "
+    "data; `uniform` takes one share of the channels everywhere. All networks of a seed, planned for ONNX "
+    "Runtime, are timed in one interleaved run. `at the same latency` is the mean difference in accuracy of "
+    "`time` to another way, interpolated over the latencies that both reach."
+)
+
+
+def run(options: MeasureOptions, progress: Progress, *, quick: bool) -> Outcome:
+    """Every network and seed; ``quick``: one seed."""
+    folder = cache_folder() / "ranks"
+    folder.mkdir(parents=True, exist_ok=True)
+    planning = Planning("normal", options.threads, folder / "costs.sqlite")
+    times = TargetTimes(Target(_TARGET), planning)
+    studies = {
+        name: [
+            Study(name, network, seed, folder, times, options, progress).points()
+            for seed in (SEEDS[:1] if quick else SEEDS)
+        ]
+        for name, network in NETWORKS.items()
+    }
+    gains = {name: advantages(seeds) for name, seeds in studies.items()}
+    failures = [
+        f"FAIL: {name}: {way} is {-statistics.fmean(values):.1%} better than time at the same latency"
+        for name, ways in gains.items()
+        for way, values in ways.items()
+        if statistics.fmean(values) < 0
+    ]
+    document = {
+        "schema_version": 1,
+        "points": {
+            name: [[asdict(p) for p in points] for points in seeds] for name, seeds in studies.items()
+        },
+        "at_the_same_latency": gains,
+    }
+    tables = markdown(studies, gains)
+    return Outcome(
+        describe_environment(), _ABOUT, tables, document, tuple(failures), {"": accuracies(studies)}
+    )
+
+
+def advantages(seeds: Sequence[Sequence[Point]]) -> dict[str, list[float]]:
+    """Other way -> per seed, mean accuracy of ``time`` less that of the other at the same latency."""
+    return {
+        way: [_advantage(_curve(points, "time"), _curve(points, way)) for points in seeds]
+        for way in WAYS
+        if way != "time"
+    }
+
+
+def _curve(points: Sequence[Point], way: str) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the dense latency, rising, and accuracies; the dense network is the end of every curve."""
+    own = sorted((p.share, p.accuracy) for p in points if p.way in (way, "dense"))
+    shares, values = zip(*own, strict=True)
+    return np.array(shares), np.array(values)
+
+
+def _advantage(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> float:
+    low, high = max(one[0][0], other[0][0]), min(one[0][-1], other[0][-1])
+    grid = np.linspace(low, high, 101)
+    return float(np.mean(np.interp(grid, *one) - np.interp(grid, *other)))
+
+
+def markdown(
+    studies: Mapping[str, Sequence[Sequence[Point]]], gains: Mapping[str, Mapping[str, Sequence[float]]]
+) -> str:
+    """A table of the comparison, then one per network."""
+    lines = [
+        "| network | seeds | time over macs, at the same latency | time over uniform |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, ways in gains.items():
+        cells = [_difference(ways[way]) for way in ("macs", "uniform")]
+        lines.append(f"| {name} | {len(studies[name])} | {' | '.join(cells)} |")
+    for name, seeds in studies.items():
+        lines += ["", f"## {name}: {NETWORKS[name].about}", "", *_table(seeds)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(seeds: Sequence[Sequence[Point]]) -> list[str]:
+    lines = [
+        "| ranks by | latency | of dense | MACs of dense | decomposed | accuracy | of each seed |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    keys = dict.fromkeys((point.way, point.index) for points in seeds for point in points)
+    for way, index in keys:
+        row = [p for points in seeds for p in points if (p.way, p.index) == (way, index)]
+        mean = {
+            key: statistics.fmean(getattr(p, key) for p in row)
+            for key in ("latency_ms", "share", "macs_share", "decomposed", "accuracy")
+        }
+        each = ", ".join(f"{100 * p.accuracy:.1f}" for p in row)
+        costs = f"{mean['latency_ms']:.3f} ms | {mean['share']:.0%} | {mean['macs_share']:.0%}"
+        right = f"{mean['decomposed']:.1%} | {mean['accuracy']:.1%}"
+        lines.append(f"| {way} | {costs} | {right} | {each} |")
+    return lines
+
+
+def _difference(values: Sequence[float]) -> str:
+    each = ", ".join(f"{100 * value:+.1f}" for value in values)
+    return f"{100 * statistics.fmean(values):+.1f} points ({each})"

@@ -1,0 +1,119 @@
+"""Two networks that train in minutes, of the shapes of ResNet-18 and R3D-18, on the data of the examples.
+
+``resnet``  digits enlarged to (1, 32, 32); 3x3 stem, four stages of two blocks, 16 to 128 channels
+``r3d``     clips of moving shapes (4, 14, 32, 44); 3x7x7 stem, four stages of one block, 16 to 128 channels
+
+Source: He et al. 2016 (arXiv 1512.03385) and Tran et al. 2018 (arXiv 1711.11248) for the shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from examples.tasks import Data, digits, moving_shapes
+from tdedge.training.finetune import Settings
+
+_WIDTHS = (16, 32, 64, 128)
+
+
+class Block(nn.Module):
+    """Two convolutions of three taps per axis beside the identity, or a pointwise one where shapes change."""
+
+    def __init__(self, conv: type[nn.Module], norm: type[nn.Module], before: int, after: int, stride: int):
+        super().__init__()
+        self.conv1 = conv(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = norm(after)
+        self.conv2 = conv(after, after, 3, padding=1, bias=False)
+        self.norm2 = norm(after)
+        self.shortcut: nn.Module = nn.Identity()
+        if before != after or stride != 1:
+            self.shortcut = nn.Sequential(conv(before, after, 1, stride=stride, bias=False), norm(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same axes, fewer positions where it has a stride."""
+        hidden = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(hidden)) + self.shortcut(x))
+
+
+class Residual(nn.Module):
+    """Stem, stages, mean over positions, classifier; ``axes`` is 2 for images, 3 for clips."""
+
+    def __init__(self, axes: int, channels: int, classes: int, blocks: int) -> None:
+        super().__init__()
+        conv, norm = (nn.Conv2d, nn.BatchNorm2d) if axes == 2 else (nn.Conv3d, nn.BatchNorm3d)
+        kernel = (3, 3) if axes == 2 else (3, 7, 7)
+        stride = (1, 1) if axes == 2 else (1, 2, 2)
+        padding = tuple(size // 2 for size in kernel)
+        self.stem = conv(channels, _WIDTHS[0], kernel, stride=stride, padding=padding, bias=False)
+        self.norm = norm(_WIDTHS[0])
+        before, stages = _WIDTHS[0], []
+        for width in _WIDTHS:
+            for index in range(blocks):
+                stages.append(Block(conv, norm, before, width, 2 if index == 0 and width != before else 1))
+                before = width
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores."""
+        x = self.stages(functional.relu(self.norm(self.stem(x))))
+        scores: Tensor = self.head(x.flatten(2).mean(2))
+        return scores
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and what it learns.
+
+    Attributes:
+        about: one sentence.
+        make: seed -> the network with random weights.
+        load: seed -> data.
+        settings: how it is trained.
+        keep: layers that stay dense in every choice.
+    """
+
+    about: str
+    make: Callable[[int], nn.Module]
+    load: Callable[[int], Data]
+    settings: Settings
+    keep: tuple[str, ...] = ("stem", "head", "*.shortcut.*")
+
+
+def _seeded(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
+    def made(seed: int) -> nn.Module:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            return make()
+
+    return made
+
+
+def _large_digits(seed: int) -> Data:
+    data = digits.load(seed)
+
+    def enlarged(scans: Tensor) -> Tensor:
+        return functional.interpolate(scans, size=(32, 32), mode="bilinear")
+
+    return replace(data, inputs=enlarged(data.inputs), test_inputs=enlarged(data.test_inputs))
+
+
+NETWORKS = {
+    "resnet": Network(
+        "ResNet-18 at a quarter of its width, on handwritten digits of 32 x 32",
+        _seeded(lambda: Residual(2, 1, 10, 2)),
+        _large_digits,
+        Settings(epochs=5, batch_size=64, learning_rate=3e-3, weight_decay=1e-2),
+    ),
+    "r3d": Network(
+        "R3D with one block per stage at a quarter of its width, on clips of moving shapes",
+        _seeded(lambda: Residual(3, 4, 2, 1).to(memory_format=torch.channels_last_3d)),
+        moving_shapes.load,
+        Settings(epochs=5, batch_size=16, learning_rate=1e-3, weight_decay=1e-2),
+    ),
+}

@@ -1,0 +1,157 @@
+"""One point of the comparison: a network at a plan, its accuracy and its latency."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.ranks.choosing import WAYS, plans
+from benchmarks.ranks.networks import Network
+from examples.steps import accuracy
+from examples.tasks import Data
+from tdedge.artifact import atomic_file
+from tdedge.compress import compress
+from tdedge.plan import CompressionPlan
+from tdedge.progress import Progress
+from tdedge.ranks.sensitivity import moment_error
+from tdedge.training.activations import input_moments
+from tdedge.training.finetune import finetune
+from tdedge.training.reconstruct import recalibrate_batch_norm, reconstruct
+from tdedge_exporters import lowering
+from tdedge_exporters.budgeting import DenseNetwork, TargetTimes, read_dense
+from tdedge_exporters.export import rewrite
+from tdedge_exporters.planning import plan_network
+from tdedge_exporters.prepare import Source, prepare
+from tdedge_runtimes.client import measure_models
+from tdedge_runtimes.measure import MeasureOptions
+from tdedge_runtimes.statistics import ratio_of_medians
+
+_DENSE = "dense"
+_CALIBRATION = 256  # samples without labels
+#: Of the local reconstruction: the same for every way.
+_RIDGE, _SWEEPS = 1e-3, 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network of one seed at one plan.
+
+    Attributes:
+        way: how its ranks were chosen, one of :data:`benchmarks.ranks.choosing.WAYS`, or ``dense``.
+        index: which budget.
+        macs_share: of the dense multiply-accumulates.
+        decomposed: accuracy as decomposed.
+        accuracy: after the local reconstruction, without labels.
+        latency_ms: median, planned.
+        share: of the dense latency, both planned, in one interleaved run.
+    """
+
+    way: str
+    index: int
+    macs_share: float
+    decomposed: float
+    accuracy: float
+    latency_ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """One network at one seed.
+
+    Attributes:
+        name: of the network.
+        network: what is trained.
+        seed: of data and weights.
+        folder: where weights and points are kept; what is there is not done again.
+        times: on the target.
+        options: how whole networks are timed.
+        progress: told about the steps.
+    """
+
+    name: str
+    network: Network
+    seed: int
+    folder: Path
+    times: TargetTimes
+    options: MeasureOptions
+    progress: Progress
+
+    def points(self) -> list[Point]:
+        """Dense first, then every way at every budget."""
+        path = self.folder / f"{self.name}-{self.seed}.json"
+        if path.exists():
+            return [Point(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        data = self.network.load(self.seed)
+        dense = self._trained(data)
+        found = self._measured(dense, data)
+        with atomic_file(path, force=True) as part:
+            part.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
+        return found
+
+    def _trained(self, data: Data) -> nn.Module:
+        path = self.folder / f"{self.name}-{self.seed}.pt"
+        network = self.network.make(self.seed)
+        if not path.exists():
+            settings = replace(self.network.settings, seed=self.seed)
+            finetune(network, data.inputs, data.labels, settings, progress=self.progress)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path, force=True) as part:
+                torch.save(network.state_dict(), part)
+        network.load_state_dict(torch.load(path, weights_only=True))
+        return network.eval()
+
+    def _measured(self, network: nn.Module, data: Data) -> list[Point]:
+        network.example_input = data.inputs[:1].contiguous()  # type: ignore[assignment]
+        dense = read_dense(Source(network))
+        order = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(self.seed))
+        calibration = data.inputs[order[:_CALIBRATION]]
+        error = moment_error(input_moments(network, calibration, list(dense.sites)))
+        chosen = plans(dense, self.network.keep, error, self.times)
+        right = accuracy(network, data)
+        found = [Point(_DENSE, 0, 1.0, right, right, 0.0, 1.0)]
+        files = {f"{_DENSE} 0": self._file(dense, None, _DENSE)}
+        for way, index, plan in [(each, i, p) for each in WAYS for i, p in enumerate(chosen[each])]:
+            small = copy.deepcopy(network)
+            report = compress(small, plan, example=dense.example)
+            before = accuracy(small, data)
+            reconstruct(small, network, calibration, ridge=_RIDGE, sweeps=_SWEEPS)
+            recalibrate_batch_norm(small, calibration)
+            share = 1 / report.ratios["macs"]
+            found.append(Point(way, index, share, before, accuracy(small, data), 0.0, 0.0))
+            files[f"{way} {index}"] = self._file(dense, plan, f"{way}-{index}")
+            self.progress.start(f"{self.name} {self.seed}: {way} {index}", 1)
+            self.progress.finish()
+        return _timed(found, files, self.options, str(self.times.target.runtime))
+
+    def _file(self, dense: DenseNetwork, plan: CompressionPlan | None, label: str) -> Path:
+        """The planned network; weights do not matter for its time."""
+        prepared = prepare(dense.source, plan, example=dense.example)
+        planned, _ = plan_network(rewrite(prepared.model)[0], self.times.target, self.times.planning)
+        folder = self.folder / f"{self.name}-{self.seed}-files" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        return lowering.lower(planned, folder, self.times.target).entry
+
+
+def _timed(
+    points: Sequence[Point], files: Mapping[str, Path], options: MeasureOptions, runtime: str
+) -> list[Point]:
+    """The points with the latency of their files, all in one interleaved run."""
+    specs = {label: {"path": str(path), "runtime": runtime} for label, path in files.items()}
+    result = measure_models(specs, options, memory=False, timeout_s=1800.0)
+    samples = {label: model["latency"]["samples_ms"] for label, model in result["models"].items()}
+    whole = samples[f"{_DENSE} 0"]
+    found = []
+    for each in points:
+        label = f"{each.way} {each.index}"
+        latency_ms = result["models"][label]["latency"]["median_ms"]
+        found.append(
+            replace(each, latency_ms=latency_ms, share=ratio_of_medians(samples[label], whole).value)
+        )
+    return found

@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from tdedge.errors import GateError, UsageError
 from tdedge.progress import SILENT, Progress
+from tdedge.training.guards import DegeneracyGuard, Degenerate
 
 #: ``loss(outputs, labels) -> scalar``, the mean over the batch.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -93,12 +94,14 @@ class History:
         learning_rates: at the end of each epoch.
         steps: of the optimiser, over all epochs.
         precision: type the network's arithmetic ran in, ``"float32"`` or ``"bfloat16"``.
+        degenerate: CP and KCP chains whose components grew apart, and what was done.
     """
 
     losses: tuple[float, ...]
     learning_rates: tuple[float, ...]
     steps: int
     precision: str
+    degenerate: tuple[Degenerate, ...] = ()
 
 
 def finetune(
@@ -115,7 +118,8 @@ def finetune(
     """Train ``module`` in place, and leave it in evaluation mode.
 
     Deterministic for a seed, on one machine at one number of threads; the caller's random state is not
-    touched. Data may stay on the CPU while the network is elsewhere: batches are moved.
+    touched. Data may stay on the CPU while the network is elsewhere: batches are moved. CP and KCP chains
+    are watched, see :mod:`tdedge.training.guards`.
 
     Args:
         module: any network of one input; parameters that require no gradient stay as they are.
@@ -141,6 +145,7 @@ def finetune(
     half = settings.mixed_precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     steps = settings.epochs * len(_batches(torch.arange(len(inputs)), settings.batch_size))
     optimiser, schedule = _optimiser(parameters, settings, steps)
+    guard = DegeneracyGuard(module)
     losses, rates = [], []
     progress.start("Fine-tune", settings.epochs)
     try:
@@ -167,6 +172,8 @@ def finetune(
                 losses.append(_finite(total / len(inputs), epoch, settings))
                 rates.append(float(schedule.get_last_lr()[0]))
                 module.eval()
+                for parameter in guard(epoch, module):
+                    optimiser.state.pop(parameter, None)  # its moments are those of other scales
                 if after_epoch is not None:
                     after_epoch(epoch, module)
                 progress.step(f"epoch {epoch + 1}, loss {losses[-1]:.4g}")
@@ -174,7 +181,7 @@ def finetune(
         module.eval()
         optimiser.zero_grad(set_to_none=True)
         progress.finish()
-    return History(tuple(losses), tuple(rates), steps, "bfloat16" if half else "float32")
+    return History(tuple(losses), tuple(rates), steps, "bfloat16" if half else "float32", tuple(guard.events))
 
 
 def distillation(outputs: Tensor, goals: Tensor, temperature: float) -> Tensor:

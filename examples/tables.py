@@ -1,0 +1,168 @@
+"""The result of an example: a table, claims beside what was found, and the same as JSON."""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from examples.steps import Row
+from examples.tasks import Task
+from tdedge.report import numbers
+from tdedge.report.comparison import Comparison
+
+_HEAD = (
+    "network", "MACs", "params", "decomposed", "reconstructed", "tuned", "of the file", "latency", "speed-up",
+    "95 % interval", "parity",
+)  # fmt: skip
+#: Networks of the timed run that are the dense one: as everybody exports it, and planned.
+PLAIN, DENSE = "dense-plain", "dense"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything about one task.
+
+    Attributes:
+        task: the example.
+        times: how many times fewer multiply-accumulates and parameters were asked for.
+        seeds: seed -> rows, the dense one first; the first seed's networks are exported and timed.
+        comparison: the timed run; None where nothing was exported.
+    """
+
+    task: Task
+    times: float
+    seeds: Mapping[int, Sequence[Row]]
+    comparison: Comparison | None
+
+    def mean(self, label: str, stage: str) -> float | None:
+        """Accuracy of a network at a stage, mean over the seeds; None where it has no such stage."""
+        found = [getattr(row, stage) for rows in self.seeds.values() for row in rows if row.label == label]
+        values = [value for value in found if value is not None]
+        return statistics.fmean(values) if values else None
+
+    def labels(self) -> list[str]:
+        """Networks in order, the dense one first."""
+        return [row.label for row in next(iter(self.seeds.values()))]
+
+    def claims(self) -> list[tuple[str, str, bool]]:
+        """What is claimed, what was found, and whether that holds."""
+        dense = _number(self.mean(DENSE, "tuned"))
+        compressed = [label for label in self.labels() if label != DENSE]
+        found = []
+        for label in compressed:
+            tuned = _number(self.mean(label, "tuned"))
+            allowed = 2 if label in self.task.published else 1
+            found.append(
+                (
+                    f"{label}: within {allowed} point{'s' * (allowed > 1)} of the dense network",
+                    f"{100 * (tuned - dense):+.2f} points",
+                    tuned >= dense - allowed / 100 - 1e-9,
+                )
+            )
+        for label in compressed:
+            before, after = self.mean(label, "decomposed"), self.mean(label, "reconstructed")
+            if before is not None and after is not None and before < dense - 0.005:
+                share = (after - before) / (dense - before)
+                claim = f"{label}: reconstruction without labels recovers half of what decomposition lost"
+                found.append((claim, f"{100 * share:.0f} %", share >= 0.5))
+        for better, worse, text in (
+            ("ntt-scratch", "tt-scratch", "NTT above TT, both from scratch"),
+            ("kcp-scratch", DENSE, "KCP from scratch at or above the dense network"),
+        ):
+            left, right = self.mean(better, "tuned"), self.mean(worse, "tuned")
+            if left is not None and right is not None:
+                is_right = left >= right if worse == DENSE else left > right
+                found.append((text, f"{100 * (left - right):+.2f} points", is_right))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON; timed samples are left out."""
+        comparison = None
+        if self.comparison is not None:
+            raw = self.comparison.result
+            comparison = {
+                "target": self.comparison.target,
+                "options": raw["options"],
+                "environment": raw["environment"],
+                "foreign_cpu": raw["foreign_cpu"],
+                "quiet": raw["quiet"],
+                "rows": [vars(row) for row in self.comparison.rows()],
+            }
+        return {
+            "schema_version": 1,
+            "task": self.task.name,
+            "times": self.times,
+            "training": {"dense": asdict(self.task.dense), "tune": asdict(self.task.tune)},
+            "seeds": {str(seed): [asdict(row) for row in rows] for seed, rows in self.seeds.items()},
+            "claims": [{"claim": claim, "found": found, "holds": ok} for claim, found, ok in self.claims()],
+            "measured": comparison,
+        }
+
+    def to_markdown(self) -> str:
+        """The result for people."""
+        task, seeds = self.task, ", ".join(map(str, self.seeds))
+        lines = [f"# Example: {task.name}", "", f"`python -m examples.train {task.name}`", ""]
+        lines += [*textwrap.wrap(task.about, 110), "", *textwrap.wrap(self._how(seeds), 110), ""]
+        lines += [f"| {' | '.join(_HEAD)} |", "|---|" + "---:|" * (len(_HEAD) - 1)]
+        lines += self._rows()
+        lines += ["", "| claimed | found | holds |", "|---|---:|---|"]
+        lines += [
+            f"| {claim} | {found} | {'yes' if ok else '**no**'} |" for claim, found, ok in self.claims()
+        ]
+        lines += ["", "Ranks of the first seed:", ""]
+        for row in next(iter(self.seeds.values())):
+            if row.ranks:
+                lines.append(f"- {row.label}: " + "; ".join(f"{k} {v}" for k, v in row.ranks.items()))
+        return "\n".join(lines) + "\n"
+
+    def _rows(self) -> list[str]:
+        rows = {row.label: row for row in next(iter(self.seeds.values()))}
+        times = {row.label: row for row in self.comparison.rows()} if self.comparison is not None else {}
+        names = [PLAIN] * (PLAIN in times) + list(rows)
+        lines = []
+        for name in names:
+            row, timed = rows[DENSE if name == PLAIN else name], times.get(name)
+            stages = ("decomposed", "reconstructed", "tuned", "exported")
+            cells = [name, numbers.ratio(row.macs_ratio), numbers.ratio(row.params_ratio)]
+            cells += [_percent(self.mean(row.label, stage)) for stage in stages]
+            if timed is None:
+                cells += ["-"] * 4
+            else:
+                low_high = f"{timed.speedup_low:.2f} to {timed.speedup_high:.2f}" if timed.speedup else "-"
+                cells += [numbers.milliseconds(timed.latency_ms), numbers.ratio(timed.speedup), low_high]
+                cells.append(numbers.error(timed.parity))
+            lines.append(f"| {' | '.join(cells)} |")
+        return lines
+
+    def _how(self, seeds: str) -> str:
+        text = (
+            f"Ranks make the network at least {self.times:g} times cheaper in multiply-accumulates and "
+            "parameters, where they are not published ones. Accuracies are those on the test samples: as "
+            "decomposed, after the local reconstruction on samples without labels, after fine-tuning "
+            "with distillation from the dense network, and of the exported file in its runtime. Networks "
+            "from scratch learn from the labels alone, as long as the dense one. "
+            f"Seeds: {seeds}; accuracies are means over them, of the file at the first."
+        )
+        if self.comparison is not None:
+            where = self.comparison.result["environment"]
+            text += (
+                f" Latency: {self.comparison.target} on {where['cpu_model']}, "
+                f"{self.comparison.threads} thread, batch 1, all networks interleaved in one process, "
+                "planned with effort normal; dense-plain is the dense network without planning, against "
+                "which speed-ups are given."
+            )
+            if not self.comparison.quiet:
+                text += " Other processes used more than 6 % of the CPU during the run."
+        return text
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float | None) -> float:
+    assert value is not None
+    return value

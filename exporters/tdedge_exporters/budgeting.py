@@ -23,12 +23,13 @@ from tdedge.chain import Chain
 from tdedge.compress import LayerSite
 from tdedge.errors import GateError, UsageError
 from tdedge.factor import Shape
+from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress
 from tdedge.ranks import budget as budgets
 from tdedge.ranks.budget import Budget, Chosen, Menu
 from tdedge.ranks.options import Option, layer_options, skeleton
 from tdedge_exporters import lowering
-from tdedge_exporters.capture import capture, load_module
+from tdedge_exporters.capture import Captured, capture, load_module
 from tdedge_exporters.chains import layer_sites
 from tdedge_exporters.export import rewrite
 from tdedge_exporters.lowering import Target
@@ -38,7 +39,7 @@ from tdedge_exporters.planner.layer_costs import chain_ms
 from tdedge_exporters.planner.planner import priced
 from tdedge_exporters.planner.pricing import Pricing
 from tdedge_exporters.planning import Planning, plan_network
-from tdedge_exporters.prepare import Prepared, Source, prepare
+from tdedge_exporters.prepare import Prepared, Source, compress_module, prepare
 from tdedge_runtimes.measure import MeasureOptions
 
 #: A measured network may take so much more than the budget: noise.
@@ -55,17 +56,25 @@ class DenseNetwork:
 
     Attributes:
         source: gives the same network again, with the same weights.
-        model: captured.
+        captured: the network as a graph.
         sites: its layers by name.
         module: the live torch module; None for a graph.
-        example: of a module.
     """
 
     source: Source
-    model: ir.Model
+    captured: Captured
     sites: Mapping[str, LayerSite]
     module: Any = None
-    example: Any = None
+
+    @property
+    def model(self) -> ir.Model:
+        """The graph."""
+        return self.captured.model
+
+    @property
+    def example(self) -> Any:
+        """Example inputs of a module."""
+        return self.captured.example
 
 
 def read_dense(source: Source) -> DenseNetwork:
@@ -77,7 +86,7 @@ def read_dense(source: Source) -> DenseNetwork:
     """
     if not source.is_module:
         captured = capture(source.location, input_shapes=source.input_shapes or None, trust=source.trust)
-        return DenseNetwork(source, captured.model, layer_sites(captured.model))
+        return DenseNetwork(source, captured, layer_sites(captured.model))
     from tdedge import torch_layers
 
     module, example = source.location, None
@@ -89,7 +98,7 @@ def read_dense(source: Source) -> DenseNetwork:
     captured = capture(module, example=example, input_shapes=source.input_shapes or None)
     layers = torch_layers.find(module, torch_layers.as_inputs(captured.example or ()))
     sites = {name: layer.site for name, layer in layers.items()}
-    return DenseNetwork(live, captured.model, sites, module, captured.example)
+    return DenseNetwork(live, captured, sites, module)
 
 
 @dataclass(frozen=True)
@@ -258,10 +267,17 @@ def compressed(
     dense: DenseNetwork, chosen: Chosen, times: TargetTimes | None, progress: Progress = SILENT
 ) -> Ranked:
     """The network at a choice, timed beside the dense one where ``times`` are given."""
-    prepared = prepare(dense.source, chosen.plan, example=dense.example, progress=progress)
+    prepared = prepare_at(dense, chosen.plan, progress)
     if times is None:
         return Ranked(chosen, prepared)
     return Ranked(chosen, prepared, times.whole_ms({DENSE: dense.model, SMALL: prepared.model}), 1)
+
+
+def prepare_at(dense: DenseNetwork, plan: CompressionPlan, progress: Progress = SILENT) -> Prepared:
+    """The network compressed by a plan."""
+    if dense.module is None:
+        return prepare(dense.source, plan, progress=progress)
+    return compress_module(dense.module, dense.captured, plan, dense.source.input_shapes, progress)
 
 
 def _missed(budget: Budget, reached: Sequence[float]) -> str:

@@ -7,7 +7,8 @@ their owner knows; an ONNX graph is compressed as a graph, without torch.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,6 @@ def prepare(
 
 
 def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progress: Progress) -> Prepared:
-    from tdedge.compress import compress
-
     notes: tuple[str, ...] = ()
     if isinstance(source.location, str | Path):
         module, found = load_module(source.location, weights=source.weights, python_path=source.python_path)
@@ -107,13 +106,30 @@ def _prepare_module(source: Source, plan: CompressionPlan, example: Any, progres
     else:
         module = source.location
     dense = _captured(source, module, example, progress)
+    prepared = compress_module(module, dense, plan, source.input_shapes, progress)
+    kind = "factory" if isinstance(source.location, str | Path) else "module"
+    return replace(prepared, name=_name(source, dense), kind=kind, notes=notes + prepared.notes)
+
+
+def compress_module(
+    module: nn.Module,
+    dense: Captured,
+    plan: CompressionPlan,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Progress = SILENT,
+) -> Prepared:
+    """A compressed copy of a torch module that is captured already.
+
+    Raises:
+        UsageError: the plan does not fit.
+    """
+    from tdedge.compress import compress
+
     small = copy.deepcopy(module)
     report = compress(small, plan, example=dense.example or (), progress=progress)
-    captured = _captured(source, small, dense.example, progress)
-    kind = "factory" if isinstance(source.location, str | Path) else "module"
-    name = _name(source, dense)
-    notes += tuple(dense.notes)
-    return Prepared(name, kind, captured.model, notes, dense.model, report, plan, small)
+    captured = _captured(Source(small, dict(input_shapes or {})), small, dense.example, progress)
+    notes = tuple(dense.notes)
+    return Prepared(dense.name, "module", captured.model, notes, dense.model, report, plan, small)
 
 
 def _captured(source: Source, location: Any, example: Any, progress: Progress) -> Captured:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tdedge import __version__
-from tdedge.cli import bench, compress, demo, devices, doctor, export, inspect, report, verify
+from tdedge.cli import bench, compress, demo, devices, doctor, export, inspect, report, search, verify
 from tdedge.errors import EXIT_INTERRUPTED, TdedgeError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.add_typer(devices.app)
+app.command("search")(search.search)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

@@ -8,6 +8,8 @@ the dense network. With per-batch means m and variances v they become
 (the law of total variance; batches weighted by their size). Every normalisation uses the statistics of the
 current batch meanwhile, as in training.
 
+Not after a local reconstruction: its layers were fitted to what the normalisations give as they are.
+
 Source: "precise BN", Wu and Johnson 2021 (arXiv 2105.07576), section 3.
 """
 

@@ -29,7 +29,7 @@ def bound_ms(
     memory = sum(max(0.0, move - compute) for move, compute in zip(moving, computing, strict=True))
     return {
         "arithmetic": arithmetic / 1e6,
-        "lanes": (sum(computing) - arithmetic) / 1e6,
+        "lanes": max(sum(computing) - arithmetic, 0.0) / 1e6,
         "memory": memory / 1e6,
         "stream_gbs": stream_gbs,
     }

@@ -139,9 +139,9 @@ TASK = Task(
     network=network,
     keep=("out",),
     dense=Settings(epochs=4, batch_size=16, learning_rate=2e-3, weight_decay=1e-3),
-    tune=Settings(epochs=3, batch_size=16, learning_rate=5e-4, weight_decay=1e-4, distill_weight=0.7),
+    tune=Settings(epochs=4, batch_size=16, learning_rate=2e-3, weight_decay=1e-3, distill_weight=0.5),
     calibration=512,
-    ridge=1e-3,  # a choice for the patches of 5,184 numbers in l1 would take minutes
+    ridge=1e-1,  # a choice for the patches of 5,184 numbers in l1 would take minutes
     sweeps=6,
     published={
         "tucker": {

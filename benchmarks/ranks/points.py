@@ -33,9 +33,9 @@ from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.statistics import ratio_of_medians
 
 _DENSE = "dense"
-_CALIBRATION = 256  # samples without labels
+_CALIBRATION = 128  # samples without labels
 #: Of the local reconstruction: the same for every way.
-_RIDGE, _SWEEPS = 1e-3, 4
+_RIDGE, _SWEEPS = 1e-3, 2
 
 
 @dataclass(frozen=True)

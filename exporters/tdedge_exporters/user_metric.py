@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tdedge.compress import compress
-from tdedge.errors import UsageError
+from tdedge.errors import TdedgeError, UsageError
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress, track
 from tdedge.ranks.options import Option, plan_of
@@ -17,6 +21,23 @@ from tdedge.ranks.sensitivity import metric_scales
 
 #: A drop this small, as a share of the dense value, is not told from none.
 RESOLUTION = 1e-3
+
+
+def call_users(function: Callable[[Any], Any], module: Any, name: str) -> Any:
+    """What the user's function gives for a module; what it prints goes to stderr.
+
+    Raises:
+        UsageError: it failed; one line with its file and line.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return function(module)
+    except TdedgeError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        raise UsageError(f"{name} failed: {type(error).__name__}: {error} ({where})") from error
 
 
 @dataclass
@@ -58,7 +79,7 @@ class UserMetric:
             UsageError: the function gives no finite number.
         """
         self.calls += 1
-        found = self.function(module.eval())
+        found = call_users(self.function, module.eval(), self.name)
         try:
             value = float(found)
         except (TypeError, ValueError):

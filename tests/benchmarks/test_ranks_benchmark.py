@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.ranks import choosing
-from benchmarks.ranks.benchmark import advantages, markdown
+from benchmarks.ranks.benchmark import STAGES, advantages, markdown
 from benchmarks.ranks.networks import NETWORKS, Residual
 from benchmarks.ranks.plot import accuracies
 from benchmarks.ranks.points import Point
@@ -36,20 +36,20 @@ SEED = [
 
 def test_the_difference_at_the_same_latency():
     """Against macs over 0.4 to 1: 0.85 - 0.7 at 0.4, 0.1 at 0.6, none at 1; trapezia between."""
-    gains = advantages([SEED])
+    gains = advantages([SEED], "accuracy")
     assert gains["macs"][0] == pytest.approx((0.2 * (0.15 + 0.1) / 2 + 0.4 * 0.1 / 2) / 0.6, abs=2e-3)
     assert gains["uniform"][0] == pytest.approx(-(0.4 * 0.1 / 2) / 0.8, abs=2e-3)
 
 
 def test_tables_and_plot():
     studies = {"resnet": [SEED, SEED[:-1]]}
-    gains = {name: advantages(seeds) for name, seeds in studies.items()}
+    gains = {name: {stage: advantages(seeds, stage) for stage in STAGES} for name, seeds in studies.items()}
     text = markdown(studies, gains)
-    assert "| resnet | 2 | +7.5 points (+7.5, +7.5) |" in text
-    assert "| time | 6.000 ms | 60% | 60% | 45.0% | 90.0% | 90.0, 90.0 |" in text
-    assert "| uniform | 2.000 ms | 20% | 20% | 45.0% | 90.0% | 90.0 |" in text
-    assert accuracies(studies) == accuracies(studies)
-    assert accuracies(studies).startswith("<svg")
+    assert "| resnet | reconstructed | +7.5 points (+7.5, +7.5) |" in text
+    assert "| time | 6.000 ms | 60% | 60% | 45.0% | 45.0, 45.0 | 90.0% | 90.0, 90.0 |" in text
+    assert "| uniform | 2.000 ms | 20% | 20% | 45.0% | 45.0 | 90.0% | 90.0 |" in text
+    assert accuracies(studies, STAGES) == accuracies(studies, STAGES)
+    assert accuracies(studies, STAGES).startswith("<svg")
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

@@ -155,6 +155,15 @@ def test_a_metric_that_gives_no_number(dense, value):
         metric.dense()
 
 
+def test_a_metric_that_fails(dense):
+    def broken(module):
+        return module(torch.zeros(1, 9, 24, 24)).mean()
+
+    metric = UserMetric(broken, dense.module, dense.example, "mine.py:score")
+    with pytest.raises(UsageError, match=r"mine.py:score failed: RuntimeError: .* \(conv.py:\d+\)"):
+        metric.dense()
+
+
 def test_a_metric_of_nothing(dense):
     with pytest.raises(UsageError, match=r"gives 0\.0 for the dense network; expected more than 0"):
         UserMetric(lambda module: 0.0, dense.module, dense.example).dense()

@@ -30,12 +30,14 @@ class Result:
         times: how many times fewer multiply-accumulates and parameters were asked for.
         seeds: seed -> rows, the dense one first; the first seed's networks are exported and timed.
         comparison: the timed run; None where nothing was exported.
+        format_names: the formats that were asked for; all where there are none.
     """
 
     task: Task
     times: float
     seeds: Mapping[int, Sequence[Row]]
     comparison: Comparison | None
+    format_names: Sequence[str] = ()
 
     def mean(self, label: str, stage: str) -> float | None:
         """Accuracy of a network at a stage, mean over the seeds; None where it has no such stage."""
@@ -104,7 +106,7 @@ class Result:
     def to_markdown(self) -> str:
         """The result for people."""
         task, seeds = self.task, ", ".join(map(str, self.seeds))
-        lines = [f"# Example: {task.name}", "", f"`python -m examples.train {task.name}`", ""]
+        lines = [f"# Example: {task.name}", "", f"`{self._command()}`", ""]
         lines += [*textwrap.wrap(task.about, 110), "", *textwrap.wrap(self._how(seeds), 110), ""]
         lines += [f"| {' | '.join(_HEAD)} |", "|---|" + "---:|" * (len(_HEAD) - 1)]
         lines += self._rows()
@@ -117,6 +119,12 @@ class Result:
             if row.ranks:
                 lines.append(f"- {row.label}: " + "; ".join(f"{k} {v}" for k, v in row.ranks.items()))
         return "\n".join(lines) + "\n"
+
+    def _command(self) -> str:
+        command = f"python -m examples.train {self.task.name}"
+        if self.format_names:
+            command += f" --formats {','.join(self.format_names)}"
+        return command if len(self.seeds) == 1 else f"{command} --seeds {len(self.seeds)}"
 
     def _rows(self) -> list[str]:
         rows = {row.label: row for row in next(iter(self.seeds.values()))}

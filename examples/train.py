@@ -71,7 +71,7 @@ def run(
     names = (PLAIN, DENSE, *(case.label for case in cases))
     planned = runs.plan_runs([work / f"seed{seeds[0]}" / name for name in names])
     comparison = runs.compare(planned, options or MeasureOptions(), progress=progress)[0]
-    return Result(task, times, rows, comparison)
+    return Result(task, times, rows, comparison, format_names)
 
 
 def main() -> int:

@@ -148,6 +148,7 @@ def test_a_small_run_from_end_to_end(tmp_path, scans):
     document, page = result.to_json(), result.to_markdown()
     assert document["measured"]["options"]["threads"] == 1
     assert "| tucker |" in page
+    assert "`python -m examples.train digits --formats tucker`" in page
     assert "recovers half" in page
 
     again = run(task, ["tucker"], [0], tmp_path, SILENT, options=options, effort="none")

@@ -120,7 +120,7 @@ def markdown(
 
 def _table(seeds: Sequence[Sequence[Point]]) -> list[str]:
     lines = [
-        "| ranks by | latency | of dense | MACs of dense | decomposed | each seed | reconstructed | each seed |",
+        "| ranks by | latency | of dense | MACs | decomposed | each seed | reconstructed | each seed |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     keys = dict.fromkeys((point.way, point.index) for points in seeds for point in points)

@@ -150,7 +150,8 @@ class Worker:
 
     def _failed(self, trial: Trial, error: Exception) -> None:
         """Record why a plan gave no figures; stop where nothing works."""
-        reason = error.message if isinstance(error, TdedgeError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, TdedgeError) else f"{type(error).__name__}: {error}"
+        reason = " ".join(text.split())
         self._end(trial, reason)
         self._failures += 1
         if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):

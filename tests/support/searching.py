@@ -1,5 +1,6 @@
 """A network of three layers for searches, and figures of its plans that cost nothing to compute."""
 
+import functools
 import math
 
 import numpy as np
@@ -19,6 +20,7 @@ def conv(outputs: int, inputs: int, size: int) -> LayerSite:
 SITES = {"stem": conv(32, 16, 3), "body": conv(64, 32, 3), "head": conv(16, 64, 1)}
 
 
+@functools.cache
 def space(formats=("tucker", "tt"), quantum: int = 1) -> Space:
     """The space of :data:`SITES`."""
     return Space.of(SITES, formats, quantum=quantum)

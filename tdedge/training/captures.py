@@ -96,8 +96,8 @@ def outputs_of(module: nn.Module, layer: nn.Module, batch: Batch, count: int) ->
     return _run(module, batch, layer.register_forward_hook(note), seen)
 
 
-class _Enough(Exception):
-    """Ends a forward pass when all that was wanted is there."""
+class _Enough(BaseException):
+    """Ends a forward pass when all that was wanted is there; no network catches it."""
 
 
 def _run(

@@ -132,8 +132,8 @@ TASK = Task(
         "Clips of two moving shapes in red, green, blue and depth, made here; the class is the direction in "
         "which the near one moves, and the clips of one class are those of the other played backwards; 1,280 "
         "are to learn from, 600 for testing. The network is THETIS Net2 for clips of 14 x 32 x 44 in place "
-        "of 28 x 120 x 160: the first kernel is (5,5,5) in place of (5,11,11), pools are smaller, every later "
-        "layer has the published shape. Row tucker has the published ranks."
+        "of 28 x 120 x 160: the first kernel is (5,5,5) in place of (5,11,11), pools are smaller, every "
+        "later layer has the published shape. Row tucker has the published ranks."
     ),
     load=load,
     network=network,

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import sys
 import tempfile
-import traceback
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +15,7 @@ import typer
 
 from tdedge.cli import options as opt
 from tdedge.cli.output import Output
-from tdedge.errors import TdedgeError, UsageError
+from tdedge.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -109,12 +106,13 @@ def search(
     functions = _Functions.load(metric, finetune, tuple(python_path or ()))
 
     from tdedge.cli.planning_device import planning_device
+    from tdedge.cli.within_budget import read_calibration
     from tdedge_exporters.budgeting import TargetTimes, read_dense
 
     with planning_device(device, effort) as remote, output.progress() as progress:
         planning = Planning(effort, threads, cost_table, remote=remote)
         dense = read_dense(location)
-        data = None if calibration is None else _read_calibration(calibration, dense)
+        data = None if calibration is None else read_calibration(calibration, dense)
         names = [name.strip() for name in formats.split(",") if name.strip()]
         space = Space.of(dense.sites, names, quantum=TargetTimes(runtime, planning).lanes())
         candidates = _Candidates(dense, functions, data, runtime, planning)
@@ -167,9 +165,11 @@ class _Functions:
         Raises:
             UsageError: a function failed.
         """
+        from tdedge_exporters.user_metric import call_users
+
         if self.finetune is not None:
-            _called(self.finetune, module, "--finetune")
-        return _called(self.metric, module.eval(), "--metric")
+            call_users(self.finetune, module, "--finetune")
+        return call_users(self.metric, module.eval(), "--metric")
 
 
 @dataclass
@@ -248,23 +248,6 @@ class _Candidates:
         return small
 
 
-def _called(function: Callable[[Any], Any], module: Any, option: str) -> Any:
-    """What the user's function gives; what it prints goes to stderr.
-
-    Raises:
-        UsageError: it failed; one line with its file and line.
-    """
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return function(module)
-    except TdedgeError:
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        raise UsageError(f"{option} failed: {type(error).__name__}: {error} ({where})") from error
-
-
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Only one process of this user times at once on this machine; others wait."""
@@ -277,35 +260,6 @@ def _alone() -> Iterator[None]:
     with (folder / "search.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # gone with the process, however it ends
         yield
-
-
-def _read_calibration(path: Path, dense: DenseNetwork) -> Any:
-    """Tensors of an ``.npz`` file, one per input, any number of samples."""
-    import numpy as np
-    import torch
-
-    from tdedge.cost import shape_of
-    from tdedge_exporters.inputs import numpy_type
-
-    wanted = {value.name or "": (shape_of(value), numpy_type(value)) for value in dense.model.graph.inputs}
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name]) for name in stored.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"--calibration {path} is no readable .npz file: {error}") from error
-    if set(arrays) != set(wanted):
-        raise UsageError(
-            f"--calibration {path} holds arrays {sorted(arrays)}; the network takes {sorted(wanted)}"
-        )
-    for name, array in arrays.items():
-        shape, dtype = wanted[name]
-        if array.shape[1:] != shape[1:] or array.dtype != dtype or not len(array):
-            raise UsageError(
-                f"--calibration {path}: array {name!r} is {array.dtype} of shape {array.shape}; expected "
-                f"{dtype} of shape (samples, {', '.join(map(str, shape[1:]))})"
-            )
-    tensors = [torch.from_numpy(arrays[name]) for name in wanted]
-    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _weights_sha256(dense: DenseNetwork) -> str:

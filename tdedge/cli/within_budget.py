@@ -11,6 +11,8 @@ from tdedge.cli.output import Output
 from tdedge.errors import GateError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tdedge.progress import Progress
     from tdedge.ranks.budget import Budget, Chosen, Menu
     from tdedge_exporters.budgeting import DenseNetwork, Ranked, TargetTimes
@@ -241,10 +243,20 @@ def _error(dense: DenseNetwork, calibration: Path | None) -> Any:
 
     if calibration is None:
         return weight_error
+    from tdedge.training.activations import input_moments
+
+    inputs = read_calibration(calibration, dense)
+    return moment_error(input_moments(dense.module, inputs, list(dense.sites)))
+
+
+def read_calibration(path: Path, dense: DenseNetwork) -> list[Tensor]:
+    """Unlabelled samples for a torch module, one tensor per input.
+
+    Raises:
+        UsageError: the file does not fit the network.
+    """
     import torch
 
-    from tdedge.training.activations import input_moments
     from tdedge_exporters.inputs import load_samples
 
-    inputs = [torch.from_numpy(array) for array in load_samples(calibration, dense.model).values()]
-    return moment_error(input_moments(dense.module, inputs, list(dense.sites)))
+    return [torch.from_numpy(array) for array in load_samples(path, dense.model).values()]

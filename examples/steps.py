@@ -2,7 +2,7 @@
 
     dense -> compress -> reconstruct without labels -> fine-tune with the dense teacher -> export -> accuracy
 
-A network from random weights is trained on the labels alone, as long as the dense one was.
+A network from random weights is trained on the labels alone.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Run:
         decomposed = reconstructed = None
         if case.init == "scratch":
             network, report = self._untrained(case, plan, data)
-            settings = replace(self.task.dense, seed=self.seed)
+            settings = replace(self.task.scratch or self.task.dense, seed=self.seed)
             finetune(network, data.inputs, data.labels, settings, progress=self.progress)
         else:
             network = copy.deepcopy(dense)

@@ -97,7 +97,11 @@ class Result:
             "schema_version": 1,
             "task": self.task.name,
             "times": self.times,
-            "training": {"dense": asdict(self.task.dense), "tune": asdict(self.task.tune)},
+            "training": {
+                "dense": asdict(self.task.dense),
+                "tune": asdict(self.task.tune),
+                "scratch": asdict(self.task.scratch or self.task.dense),
+            },
             "seeds": {str(seed): [asdict(row) for row in rows] for seed, rows in self.seeds.items()},
             "claims": [{"claim": claim, "found": found, "holds": ok} for claim, found, ok in self.claims()],
             "measured": comparison,
@@ -146,12 +150,14 @@ class Result:
         return lines
 
     def _how(self, seeds: str) -> str:
+        alone, dense = self.task.scratch or self.task.dense, self.task.dense
         text = (
             f"Ranks make the network at least {self.times:g} times cheaper in multiply-accumulates and "
             "parameters, where they are not published ones. Accuracies are those on the test samples: as "
             "decomposed, after the local reconstruction on samples without labels, after fine-tuning "
             "with distillation from the dense network, and of the exported file in its runtime. Networks "
-            "from scratch learn from the labels alone, as long as the dense one. "
+            f"from scratch learn from the labels alone, {alone.epochs} epochs at a learning rate of "
+            f"{alone.learning_rate:g}; the dense one {dense.epochs} epochs at {dense.learning_rate:g}. "
             f"Seeds: {seeds}; accuracies are means over them, of the file at the first."
         )
         if self.comparison is not None:

@@ -38,11 +38,13 @@ class Task:
         load: seed -> data.
         network: seed -> the dense network with random weights.
         keep: names or globs of the layers that stay dense.
-        dense: how the dense network is trained, and every network that starts from random weights.
+        dense: how the dense network is trained.
         tune: how a decomposed network is trained on.
         calibration: samples without labels for the local reconstruction.
         ridge: of the local reconstruction; None to choose it for every layer.
         sweeps: of the local reconstruction, at most.
+        scratch: how a decomposed network is trained that starts from random weights; as the dense one where
+            None.
         published: format -> ranks of a paper, layer by layer; other formats get ranks by their cost.
     """
 
@@ -56,4 +58,5 @@ class Task:
     calibration: int = 256
     ridge: float | None = None
     sweeps: int = 20
+    scratch: Settings | None = None
     published: Mapping[str, Mapping[str, LayerRule]] = field(default_factory=dict)

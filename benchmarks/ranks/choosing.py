@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from benchmarks.ranks.networks import Network
 from tdedge.compress import LayerSite
 from tdedge.plan import CompressionPlan, LayerRule
 from tdedge.ranks import budget, options
@@ -18,26 +19,23 @@ from tdedge.ranks.sensitivity import SquaredError, gain_scales, option_errors, s
 from tdedge_exporters.budgeting import DENSE, DenseNetwork, TargetTimes
 
 FORMATS = ("tucker", "tt")
-#: Shares of the dense cost, and of the channels.
-BUDGETS = (0.7, 0.55, 0.4, 0.3, 0.2)
-MAC_BUDGETS = (0.6, 0.4, 0.25, 0.15, 0.08)
-UNIFORM = (0.6, 0.45, 0.33, 0.24, 0.15)
 WAYS = ("time", "macs", "uniform")
 #: Finer than the default: multiply-accumulates alone would choose any rank.
 LADDER = (0.75, 0.6, 0.5, 0.4, 0.33, 0.25, 0.2, 0.15, 0.1, 0.06)
 
 
 def plans(
-    dense: DenseNetwork, keep: Sequence[str], error: SquaredError, times: TargetTimes
+    dense: DenseNetwork, network: Network, error: SquaredError, times: TargetTimes
 ) -> dict[str, list[CompressionPlan]]:
     """Way -> a plan per budget, largest first."""
+    keep, budgets = network.keep, network.budgets
     sites = {name: site for name, site in dense.sites.items() if not _kept(name, keep)}
     return {
-        "time": _within(_by_time(dense, sites, error, times), BUDGETS),
-        "macs": _within(_by_macs(dense, sites, error), MAC_BUDGETS),
+        "time": _within(_by_time(dense, sites, error, times), budgets["time"]),
+        "macs": _within(_by_macs(dense, sites, error), budgets["macs"]),
         "uniform": [
             CompressionPlan(keep=tuple(keep), default=LayerRule(format="tucker", ratio=share))
-            for share in UNIFORM
+            for share in budgets["uniform"]
         ],
     }
 

@@ -8,7 +8,7 @@ Source: He et al. 2016 (arXiv 1512.03385) and Tran et al. 2018 (arXiv 1711.11248
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,13 +76,15 @@ class Network:
         load: seed -> data.
         settings: how it is trained.
         keep: layers that stay dense in every choice.
+        budgets: way -> shares: of the dense time, of the multiply-accumulates, of the channels.
     """
 
     about: str
     make: Callable[[int], nn.Module]
     load: Callable[[int], Data]
     settings: Settings
-    keep: tuple[str, ...] = ("stem", "head", "*.shortcut.*")
+    keep: tuple[str, ...]
+    budgets: Mapping[str, tuple[float, ...]]
 
 
 def _seeded(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
@@ -109,11 +111,19 @@ NETWORKS = {
         _seeded(lambda: Residual(2, 1, 10, 2)),
         _large_digits,
         Settings(epochs=5, batch_size=64, learning_rate=3e-3, weight_decay=1e-2),
+        ("stem", "head", "*.shortcut.*"),
+        {
+            "time": (0.7, 0.55, 0.4, 0.3, 0.2),
+            "macs": (0.6, 0.4, 0.25, 0.15, 0.08),
+            "uniform": (0.6, 0.45, 0.33, 0.24, 0.15),
+        },
     ),
     "r3d": Network(
         "R3D with one block per stage at a quarter of its width, on clips of moving shapes",
         _seeded(lambda: Residual(3, 4, 2, 1).to(memory_format=torch.channels_last_3d)),
         moving_shapes.load,
         Settings(epochs=5, batch_size=16, learning_rate=1e-3, weight_decay=1e-2),
+        ("head", "*.shortcut.*"),
+        {"time": (0.7, 0.5, 0.35), "macs": (0.6, 0.35, 0.2), "uniform": (0.6, 0.35, 0.15)},
     ),
 }

@@ -113,7 +113,7 @@ class Study:
         order = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(self.seed))
         calibration = data.inputs[order[:_CALIBRATION]]
         error = moment_error(input_moments(network, calibration, list(dense.sites)))
-        chosen = plans(dense, self.network.keep, error, self.times)
+        chosen = plans(dense, self.network, error, self.times)
         right = accuracy(network, data)
         found = [Point(_DENSE, 0, 1.0, right, right, 0.0, 1.0)]
         files = {f"{_DENSE} 0": self._file(dense, None, _DENSE)}

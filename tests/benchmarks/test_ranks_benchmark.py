@@ -75,9 +75,9 @@ def test_three_ways_at_falling_cost(tmp_path):
     planning = Planning("low", cost_table=tmp_path / "costs.sqlite", measure=measure)
     times = TargetTimes(Target("onnxruntime"), planning)
     dense = read_dense(Source(network))
-    found = choosing.plans(dense, NETWORKS["resnet"].keep, weight_error, times)
+    found = choosing.plans(dense, NETWORKS["resnet"], weight_error, times)
     assert list(found) == list(choosing.WAYS)
-    assert len(found["uniform"]) == len(choosing.UNIFORM)
+    assert len(found["uniform"]) == len(NETWORKS["resnet"].budgets["uniform"])
     for plans in (found["time"], found["macs"]):
         assert len(plans) >= 3
         kept = [sum(np.prod(rule.ranks) for rule in plan.layers.values()) for plan in plans]

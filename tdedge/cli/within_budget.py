@@ -182,12 +182,16 @@ def plot_front(outcome: Outcome, path: Path, *, force: bool) -> None:
     """Write the plot of the front, with the chosen network on it."""
     from tdedge.artifact import atomic_file
     from tdedge.report.fronts import front_figure
+    from tdedge.report.plots import svg
 
     chosen = outcome.ranked.chosen
     points = [(each.share, each.loss) for each in outcome.front]
     figure = front_figure(points, (chosen.share, chosen.loss), outcome.target)
     with atomic_file(path, force=force) as part:
-        figure.savefig(part, format=path.suffix[1:])
+        if path.suffix == ".svg":
+            part.write_text(svg(figure), encoding="utf-8")
+        else:
+            figure.savefig(part, format="png", dpi=150)
 
 
 def _chosen(

@@ -76,7 +76,7 @@ def replace(
     for name, chain in chains.items():
         _set(module, name, _like(ChainLayer.from_chain(chain), layers[name].module))
     try:
-        with _evaluating(module):
+        with evaluating(module):
             module(*inputs)
     except Exception as error:
         for name in chains:
@@ -141,7 +141,7 @@ def _record(
 
     handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
     try:
-        with _evaluating(module):
+        with evaluating(module):
             module(*inputs)
     except Exception as error:
         given = ", ".join(str(tuple(x.shape)) for x in inputs)
@@ -155,10 +155,11 @@ def _record(
 
 
 @contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every submodule's own mode is restored."""
-    modes = {child: child.training for child in module.modules()}
-    module.eval()
+    modes = {child: child.training for module in modules for child in module.modules()}
+    for module in modules:
+        module.eval()
     try:
         with torch.no_grad():
             yield

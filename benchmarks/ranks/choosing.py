@@ -8,6 +8,7 @@ uniform   one share of the channels in every layer, Tucker
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from benchmarks.ranks.networks import Network
@@ -16,7 +17,7 @@ from tdedge.plan import CompressionPlan, LayerRule
 from tdedge.ranks import budget, options
 from tdedge.ranks.budget import Menu
 from tdedge.ranks.sensitivity import SquaredError, gain_scales, option_errors, scaled
-from tdedge_exporters.budgeting import DENSE, DenseNetwork, TargetTimes
+from tdedge_exporters.budgeting import DenseNetwork, TargetTimes, menu_of
 
 FORMATS = ("tucker", "tt")
 WAYS = ("time", "macs", "uniform")
@@ -43,27 +44,17 @@ def plans(
 def _by_time(
     dense: DenseNetwork, sites: Mapping[str, LayerSite], error: SquaredError, times: TargetTimes
 ) -> Menu:
-    lanes = times.lanes()
-    offered = _options(sites, lanes)
-    costs = times.option_ms(sites, offered, dense.model.graph.opset_imports[""])
-    whole = times.whole_ms({DENSE: dense.model})[DENSE]
-    rest = max(whole - sum(row[0] for row in costs.values()), 0.0)
+    own = replace(dense, sites=sites)
+    offered, costs, rest = menu_of(own, FORMATS, "latency", times, ladder=LADDER)
     return Menu(offered, costs, _losses(sites, offered, error), rest)
 
 
 def _by_macs(dense: DenseNetwork, sites: Mapping[str, LayerSite], error: SquaredError) -> Menu:
-    offered = _options(sites, 1)
+    offered = {name: options.layer_options(site, FORMATS, ladder=LADDER) for name, site in sites.items()}
     costs = budget.counted_costs(offered, "macs")
     everything = sum(site.factor.macs(shape) for site in dense.sites.values() for shape in site.shapes)
     rest = everything - sum(row[0] for row in costs.values())
     return Menu(offered, costs, _losses(sites, offered, error), rest, "MACs")
-
-
-def _options(sites: Mapping[str, LayerSite], quantum: int) -> dict[str, list[options.Option]]:
-    return {
-        name: options.layer_options(site, FORMATS, quantum=quantum, ladder=LADDER)
-        for name, site in sites.items()
-    }
 
 
 def _losses(

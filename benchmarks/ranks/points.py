@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 from torch import nn
 
@@ -17,17 +18,14 @@ from examples.steps import accuracy
 from examples.tasks import Data
 from tdedge.artifact import atomic_file
 from tdedge.compress import compress
-from tdedge.plan import CompressionPlan
 from tdedge.progress import Progress
 from tdedge.ranks.sensitivity import moment_error
 from tdedge.training.activations import input_moments
 from tdedge.training.finetune import finetune
 from tdedge.training.reconstruct import recalibrate_batch_norm, reconstruct
-from tdedge_exporters import lowering
-from tdedge_exporters.budgeting import DenseNetwork, TargetTimes, read_dense
-from tdedge_exporters.export import rewrite
-from tdedge_exporters.planning import plan_network
-from tdedge_exporters.prepare import Source, prepare
+from tdedge_exporters.budgeting import TargetTimes, read_dense
+from tdedge_exporters.capture import capture
+from tdedge_exporters.prepare import Source
 from tdedge_runtimes.client import measure_models
 from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.statistics import ratio_of_medians
@@ -116,7 +114,7 @@ class Study:
         chosen = plans(dense, self.network, error, self.times)
         right = accuracy(network, data)
         found = [Point(_DENSE, 0, 1.0, right, right, 0.0, 1.0)]
-        files = {f"{_DENSE} 0": self._file(dense, None, _DENSE)}
+        files = {f"{_DENSE} 0": self._file(dense.model, _DENSE)}
         for way, index, plan in [(each, i, p) for each in WAYS for i, p in enumerate(chosen[each])]:
             small = copy.deepcopy(network)
             report = compress(small, plan, example=dense.example)
@@ -125,18 +123,15 @@ class Study:
             recalibrate_batch_norm(small, calibration)
             share = 1 / report.ratios["macs"]
             found.append(Point(way, index, share, before, accuracy(small, data), 0.0, 0.0))
-            files[f"{way} {index}"] = self._file(dense, plan, f"{way}-{index}")
+            model = capture(small, example=dense.example).model
+            files[f"{way} {index}"] = self._file(model, f"{way}-{index}")
             self.progress.start(f"{self.name} {self.seed}: {way} {index}", 1)
             self.progress.finish()
         return _timed(found, files, self.options, str(self.times.target.runtime))
 
-    def _file(self, dense: DenseNetwork, plan: CompressionPlan | None, label: str) -> Path:
-        """The planned network; weights do not matter for its time."""
-        prepared = prepare(dense.source, plan, example=dense.example)
-        planned, _ = plan_network(rewrite(prepared.model)[0], self.times.target, self.times.planning)
-        folder = self.folder / f"{self.name}-{self.seed}-files" / label
-        folder.mkdir(parents=True, exist_ok=True)
-        return lowering.lower(planned, folder, self.times.target).entry
+    def _file(self, model: ir.Model, label: str) -> Path:
+        """The planned file of a captured network."""
+        return self.times.planned_file(model, self.folder / f"{self.name}-{self.seed}-files" / label)
 
 
 def _timed(

@@ -27,7 +27,7 @@ from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress
 from tdedge.ranks import budget as budgets
 from tdedge.ranks.budget import Budget, Chosen, Menu
-from tdedge.ranks.options import Option, layer_options, skeleton
+from tdedge.ranks.options import LADDER, Option, layer_options, skeleton
 from tdedge_exporters import lowering
 from tdedge_exporters.capture import Captured, capture, load_module
 from tdedge_exporters.chains import layer_sites
@@ -37,7 +37,7 @@ from tdedge_exporters.planner import costs
 from tdedge_exporters.planner.efforts import Settings
 from tdedge_exporters.planner.layer_costs import chain_ms
 from tdedge_exporters.planner.planner import priced
-from tdedge_exporters.planner.pricing import Pricing
+from tdedge_exporters.planner.pricing import Measure, Pricing
 from tdedge_exporters.planning import Planning, plan_network
 from tdedge_exporters.prepare import Prepared, Source, compress_module, prepare
 from tdedge_runtimes.measure import MeasureOptions
@@ -162,18 +162,27 @@ class TargetTimes:
         with tempfile.TemporaryDirectory() as scratch:
             files = {}
             for label, model in models.items():
-                planned, _ = plan_network(rewrite(model)[0], self.target, self.planning, self.progress)
-                folder = Path(scratch) / label
-                folder.mkdir()
-                files[label] = lowering.lower(planned, folder, self.target).entry
+                files[label] = self.planned_file(model, Path(scratch) / label)
             remote = self.planning.remote
-            measure = self.planning.measure if remote is None else remote.measure
             options = MeasureOptions(
                 threads=self.planning.threads, min_blocks=9, max_seconds=10.0, resamples=100
             )
             if remote is not None and remote.figures != "measured":
                 options = options.counted()
-            return {label: cost.median_ms for label, cost in measure(files, self.target, options).items()}
+            costs_of = self.measure(files, self.target, options)
+            return {label: cost.median_ms for label, cost in costs_of.items()}
+
+    def planned_file(self, model: ir.Model, folder: Path) -> Path:
+        """The file to run of a captured network, rewritten, planned and lowered into a new folder."""
+        planned, _ = plan_network(rewrite(model)[0], self.target, self.planning, self.progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        return lowering.lower(planned, folder, self.target).entry
+
+    @property
+    def measure(self) -> Measure:
+        """What times files: the device that is planned for, or this machine."""
+        remote = self.planning.remote
+        return self.planning.measure if remote is None else remote.measure
 
     def _priced(self, table: costs.CostTable, opset: int) -> tuple[Pricing, Settings]:
         planning = self.planning
@@ -212,7 +221,12 @@ class Ranked:
 
 
 def menu_of(
-    dense: DenseNetwork, formats: Sequence[str], kind: str, times: TargetTimes
+    dense: DenseNetwork,
+    formats: Sequence[str],
+    kind: str,
+    times: TargetTimes,
+    *,
+    ladder: Sequence[float] = LADDER,
 ) -> tuple[dict[str, list[Option]], dict[str, list[float]], float]:
     """Options of every layer, their costs, and what the dense network costs beside its layers.
 
@@ -221,12 +235,15 @@ def menu_of(
         formats: to try, by name.
         kind: of the budget, see :mod:`tdedge.ranks.budget`.
         times: on the target.
+        ladder: shares of the channels that ranks are offered at.
 
     Raises:
         UsageError: an unknown format, or no layer that could become smaller.
     """
     lanes = times.lanes()
-    options = {name: layer_options(site, formats, quantum=lanes) for name, site in dense.sites.items()}
+    options = {
+        name: layer_options(site, formats, quantum=lanes, ladder=ladder) for name, site in dense.sites.items()
+    }
     if all(len(row) == 1 for row in options.values()):
         raise UsageError(f"no layer becomes smaller as {' or '.join(formats)}; choose other formats")
     if kind not in budgets.MEASURED:

@@ -15,7 +15,7 @@ from typing import Any
 from tdedge.compress import compress
 from tdedge.errors import TdedgeError, UsageError
 from tdedge.plan import CompressionPlan
-from tdedge.progress import SILENT, Progress, track
+from tdedge.progress import SILENT, Progress
 from tdedge.ranks.options import Option, plan_of
 from tdedge.ranks.sensitivity import metric_scales
 
@@ -105,13 +105,14 @@ class UserMetric:
         progress: Progress = SILENT,
     ) -> dict[str, float]:
         """Loss per squared error of every layer, one call of the function per layer."""
-        lossy = [name for name, values in errors.items() if any(values)]
-        progress_of = iter(track([(name, name) for name in lossy], progress, "Ask the metric", len(lossy)))
 
         def drop(name: str, index: int) -> float:
-            next(progress_of)
-            return self.drop(plan_of({name: options[name][index]}))
+            lost = self.drop(plan_of({name: options[name][index]}))
+            progress.step(name)
+            return lost
 
-        scales = metric_scales(errors, drop, RESOLUTION)
-        next(progress_of, None)
-        return scales
+        progress.start("Ask the metric", sum(any(values) for values in errors.values()))
+        try:
+            return metric_scales(errors, drop, RESOLUTION)
+        finally:
+            progress.finish()

@@ -200,26 +200,23 @@ class _Candidates:
 
     def latency_ms(self, plan: CompressionPlan) -> float:
         """Median latency of the planned network on the target; the shorter of two where others were busy."""
-        from tdedge_exporters import lowering
+        from tdedge_exporters.budgeting import TargetTimes
         from tdedge_exporters.capture import capture
-        from tdedge_exporters.export import rewrite
         from tdedge_exporters.planner.efforts import settings
-        from tdedge_exporters.planning import plan_network
 
+        times = TargetTimes(self.target, self.planning)
         module = self._made.pop(plan.model_dump_json(), None)
         module = self._compressed(plan) if module is None else module.cpu().eval()
-        model, _ = rewrite(capture(module, example=self.dense.example).model)
+        model = capture(module, example=self.dense.example).model
         remote, threads = self.planning.remote, self.planning.threads
         options = settings(self.planning.effort, self.target, threads=threads)
         if remote is not None:
             options = remote.settings(options)
-        measure = self.planning.measure if remote is None else remote.measure
         with _alone(), tempfile.TemporaryDirectory() as scratch:
-            planned, _ = plan_network(model, self.target, self.planning)
-            file = lowering.lower(planned, Path(scratch), self.target).entry
-            cost = measure({"candidate": file}, self.target, options.check)["candidate"]
+            file = times.planned_file(model, Path(scratch))
+            cost = times.measure({"candidate": file}, self.target, options.check)["candidate"]
             if not cost.quiet:
-                again = measure({"candidate": file}, self.target, options.check)["candidate"]
+                again = times.measure({"candidate": file}, self.target, options.check)["candidate"]
                 cost = min(cost, again, key=lambda each: each.median_ms)
         return cost.median_ms
 

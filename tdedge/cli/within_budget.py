@@ -135,7 +135,6 @@ def within_budget(source: Source, wishes: Wishes, output: Output) -> Outcome:
     from tdedge_exporters.budgeting import TargetTimes, menu_of, read_dense
     from tdedge_exporters.planning import Planning
 
-    wishes.check()
     most = wishes.drop()
     budget = None if wishes.budget is None else Budget.parse(wishes.budget)
     formats = [name.strip() for name in wishes.formats.split(",") if name.strip()]

@@ -27,7 +27,8 @@ from tdedge.chain import Chain
 from tdedge.errors import UsageError
 from tdedge.factor import Factor
 from tdedge.modules import DENSE_LAYERS, geometry_of
-from tdedge.training.captures import batched, batches, evaluating, to_device_of
+from tdedge.torch_layers import evaluating
+from tdedge.training.captures import batched, batches, to_device_of
 from tdedge.training.moments import Moments, sampled
 
 #: Patches wider than this, in numbers, are reduced to their channels.

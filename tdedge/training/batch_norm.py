@@ -20,7 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tdedge.training.captures import batches, evaluating, to_device_of
+from tdedge.torch_layers import evaluating
+from tdedge.training.captures import batches, to_device_of
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,20 +33,6 @@ def to_device_of(module: nn.Module, batch: Batch) -> Batch:
     """The batch where the module's parameters are."""
     parameter = next(module.parameters(), None)
     return batch if parameter is None else tuple(x.to(parameter.device) for x in batch)
-
-
-@contextlib.contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every submodule's own mode is restored."""
-    modes = {child: child.training for module in modules for child in module.modules()}
-    for module in modules:
-        module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for child, mode in modes.items():
-            child.training = mode
 
 
 def calls(module: nn.Module, layers: Mapping[str, nn.Module], batch: Batch) -> dict[str, int]:

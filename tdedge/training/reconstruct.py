@@ -30,9 +30,10 @@ from tdedge.chain import Chain
 from tdedge.errors import UsageError
 from tdedge.modules import ChainLayer, factor_of, geometry_of
 from tdedge.progress import SILENT, Progress, track
+from tdedge.torch_layers import evaluating
 from tdedge.training.balance import balanced
 from tdedge.training.batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
-from tdedge.training.captures import batches, evaluating
+from tdedge.training.captures import batches
 from tdedge.training.local_fit import RIDGES, chosen_ridge, fit, prior_of
 from tdedge.training.moments import Moments, sampled
 from tdedge.training.pairs import Errors, PairData, called, find_pairs

@@ -25,9 +25,9 @@ from tdedge.errors import MissingError, UsageError
 
 #: runtime -> (module with ``lower`` and ``probe``, import name of the runtime, extra, precisions)
 TARGETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "onnxruntime": ("tdedge_exporters.onnxruntime", "onnxruntime", "all", ("float32",)),
-    "openvino": ("tdedge_exporters.openvino", "openvino", "openvino", ("float32", "float16")),
-    "tflite": ("tdedge_exporters.tflite", "ai_edge_litert", "tflite", ("float32", "float16")),
+    "onnxruntime": ("tdedge_exporters.onnxruntime", "onnxruntime", "all", ("float32", "int8")),
+    "openvino": ("tdedge_exporters.openvino", "openvino", "openvino", ("float32", "float16", "int8")),
+    "tflite": ("tdedge_exporters.tflite", "ai_edge_litert", "tflite", ("float32", "float16", "int8")),
 }
 
 #: What an export is lowered to unless told.

@@ -29,12 +29,12 @@ _EXPLAINED = "the graph is valid ONNX but ONNX Runtime refuses it"
 
 
 def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFAULTS) -> Lowered:
-    """Write ``model.onnx`` (and ``model.ort``, ``required_operators.config``) into ``folder``.
+    """Write ``model.onnx`` (``model-int8.onnx``; and ``model.ort``, ``required_operators.config``) into ``folder``.
 
     Raises:
         UnsupportedError: when ONNX Runtime cannot load the graph; names its reason.
     """
-    entry = folder / "model.onnx"
+    entry = folder / ("model.onnx" if precision == "float32" else f"model-{precision}.onnx")
     ir.save(model, entry)
     try:
         _session(entry)

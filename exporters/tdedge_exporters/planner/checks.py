@@ -13,11 +13,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.pricing import Measure
 from tdedge_exporters.planner.roofline import Roofline
+from tdedge_exporters.planner.timing import lower_to_time
 from tdedge_exporters.planner.trials import key_sha256
 from tdedge_runtimes.measure import MeasureOptions
 
@@ -40,7 +40,7 @@ def checker(target: Target, measure: Measure, options: MeasureOptions) -> Check:
             for label, model in models.items():
                 folder = Path(scratch) / label
                 folder.mkdir()
-                files[label] = lowering.lower(model, folder, target).entry
+                files[label] = lower_to_time(model, folder, target).entry
             return dict(measure(files, target, options))
 
     return check

@@ -13,12 +13,12 @@ import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
 from tdedge.progress import SILENT, Progress, track
-from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.layouts import Label
 from tdedge_exporters.planner.roofline import Roofline
+from tdedge_exporters.planner.timing import lower_to_time
 from tdedge_exporters.planner.trials import Port, Trial, base_trial, candidate_trial, conversion_trial
 from tdedge_runtimes.errors import RuntimeMissing, RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
@@ -88,7 +88,7 @@ class Pricing:
                 folder = Path(scratch) / str(index)
                 folder.mkdir()
                 with contextlib.suppress(UnsupportedError):  # stays without a time: impossible
-                    files[trial.sha256] = lowering.lower(trial.build(), folder, self.target).entry
+                    files[trial.sha256] = lower_to_time(trial.build(), folder, self.target).entry
             costs = self._measured(files)
         for trial in batch:
             if trial.sha256 in costs:

@@ -81,7 +81,7 @@ def quantize(
     return Quantised(insert(model, grids), grids, found, stats)
 
 
-def untimed(model: ir.Model) -> ir.Model:
+def with_any_grids(model: ir.Model) -> ir.Model:
     """With arbitrary grids: what is timed does not depend on them."""
     found = scheme(model)
     grids = Grids()

@@ -53,7 +53,7 @@ class OnnxRuntimeSession:
         precision: str = "float32",
         profile_prefix: str | None = None,
     ) -> None:
-        if precision != "float32":
+        if precision not in ("float32", "int8"):
             raise RuntimeInputError(
                 f"onnxruntime runs a file in its own precision, not in {precision!r}; convert the file"
             )

@@ -43,7 +43,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "tflite": ("ai-edge-litert", "tflite-runtime"),
 }
 
-PRECISIONS = ("float32", "float16")
+PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclass(frozen=True)

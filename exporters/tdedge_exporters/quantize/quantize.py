@@ -14,7 +14,7 @@ from tdedge_exporters.quantize import ranges
 from tdedge_exporters.quantize.calibrate import Statistics, observe
 from tdedge_exporters.quantize.grids import Array, Grid, Grids, WeightGrid
 from tdedge_exporters.quantize.qdq import insert
-from tdedge_exporters.quantize.scheme import MOVES, Scheme, scheme
+from tdedge_exporters.quantize.scheme import MOVES, Scheme, is_cut, scheme
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ def with_any_grids(model: ir.Model) -> ir.Model:
     found = scheme(model)
     grids = Grids()
     for group in found.groups:
-        grids.activations |= {v.name or "": Grid(1 / 32, 128) for v in group}
+        # Only a grid that begins at zero applies a ReLU by being cut off there.
+        cut = any((maker := v.producer()) is not None and is_cut(maker) for v in group)
+        grids.activations |= {v.name or "": Grid(1 / 32, 0 if cut else 128) for v in group}
     grids.edges |= {v.name or "" for v in found.edges}
     for value, axis in found.weights.items():
         grids.weights[value.name or ""] = WeightGrid.of(g.float_constant(value), axis)

@@ -30,14 +30,23 @@ def methods() -> tuple[str, ...]:
     return tuple(_METHODS)
 
 
+def check(method: str) -> None:
+    """Refuse an unknown method.
+
+    Raises:
+        UsageError: naming the known ones.
+    """
+    if method not in _METHODS:
+        raise UsageError(f"unknown calibration method {method!r}; expected one of {', '.join(_METHODS)}")
+
+
 def grid(statistics: Sequence[Statistics], method: str) -> Grid:
     """The grid for tensors that share one.
 
     Raises:
         UsageError: an unknown method.
     """
-    if method not in _METHODS:
-        raise UsageError(f"unknown calibration method {method!r}; expected one of {', '.join(_METHODS)}")
+    check(method)
     low, high = min(one.low for one in statistics), max(one.high for one in statistics)
     counts, middles = _joined(statistics)
     return Grid.of_range(*_METHODS[method](counts, middles, min(low, 0.0), max(high, 0.0)))

@@ -1,0 +1,40 @@
+"""What may be asked of int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tdedge.errors import UsageError
+from tdedge_exporters.quantize import ranges
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How a network is quantised.
+
+    Attributes:
+        method: how ranges are found: ``mse``, ``minmax``, ``percentile`` or ``entropy``.
+        min_sqnr_db: products stay float32, the noisiest first, until the outputs have this signal-to-noise
+            ratio on the calibration data; None to quantise all.
+        keep: names of nodes that stay float32.
+        equalise: share ranges between the channels of every link, exactly.
+        correct_bias: take the mean error of rounded weights out of the biases.
+        samples: calibration samples that are used at most.
+
+    Raises:
+        UsageError: unknown method, no samples, or a ratio that is not positive.
+    """
+
+    method: str = "mse"
+    min_sqnr_db: float | None = None
+    keep: tuple[str, ...] = ()
+    equalise: bool = True
+    correct_bias: bool = True
+    samples: int = 32
+
+    def __post_init__(self) -> None:
+        ranges.check(self.method)
+        if self.samples < 1:
+            raise UsageError(f"{self.samples} calibration samples; expected at least 1")
+        if self.min_sqnr_db is not None and not self.min_sqnr_db > 0:
+            raise UsageError(f"a signal-to-noise ratio of {self.min_sqnr_db} dB; expected a positive one")

@@ -40,9 +40,21 @@ LEAST_GAIN = 0.02
 #: Largest factor between two channels.
 _MOST = 1e4
 
+#: A channel of few values is taken to reach this many times the root of its mean square.
+_LIKELY = 4.0
+
 #: Positively homogeneous, channel by channel.
 _HOMOGENEOUS = frozenset(
-    ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Identity", "Dropout")
+    (
+        "Relu",
+        "LeakyRelu",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Identity",
+        "Dropout",
+    )
 )
 
 
@@ -129,7 +141,7 @@ def _is_scalable(node: ir.Node) -> bool:
 
 def _rescale(link: Link, seen: Statistics) -> Rescaled | None:
     weight = _by_input(link.reader)
-    reach = np.maximum(np.abs(seen.channel_low), np.abs(seen.channel_high)).astype(np.float64)
+    reach = _reach(seen)
     largest = np.abs(weight).max(axis=(0, 2))
     alive = (reach > 0) & (largest > 0)
     if len(reach) != weight.shape[1] or alive.sum() < 2:
@@ -153,10 +165,17 @@ def _rescale(link: Link, seen: Statistics) -> Rescaled | None:
     return Rescaled(str(link.value.name), exponent, float(10 * np.log10(before / noise)))
 
 
+def _reach(seen: Statistics) -> Array:
+    """Range of every channel: the largest value seen, or what more samples of its power would show."""
+    largest = np.maximum(np.abs(seen.channel_low), np.abs(seen.channel_high)).astype(np.float64)
+    return np.maximum(largest, _LIKELY * np.sqrt(seen.channel_power))
+
+
 def _noise(weight: Array, seen: Statistics, scale: Array) -> float:
     """Noise behind a reader of weight (C_out per group, C_in, taps), by the model in the module's text."""
-    low, high = (seen.channel_low / scale).min(), (seen.channel_high / scale).max()
-    step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
+    reach = (_reach(seen) / scale).max()
+    sides = (seen.channel_low.min() < 0) + (seen.channel_high.max() > 0)
+    step = sides * reach / LEVELS
     scaled = weight * scale[:, None]
     steps = np.abs(scaled).max(axis=(1, 2)) / WEIGHT_LEVELS
     power = (seen.channel_power / scale**2).sum() * weight.shape[2]

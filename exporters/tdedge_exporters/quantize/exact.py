@@ -1,6 +1,6 @@
 """Exact rewrites that give runtimes an operator they have on integers.
 
-    ReduceMean over all spatial axes   ->   GlobalAveragePool, reshaped where the axes are not kept
+ReduceMean over all spatial axes   ->   GlobalAveragePool, reshaped where the axes are not kept
 """
 
 from __future__ import annotations
@@ -38,16 +38,24 @@ def _to_pool(graph: ir.Graph, node: ir.Node, names: g.Names) -> None:
     kept = (*sizes[:2], *(1,) * (len(sizes) - 2))
     name = str(result.name)
     pool = g.new_node(
-        "GlobalAveragePool", [data], name=names.fresh(f"{name}/pool"), output=names.fresh(f"{name}/pooled"),
-        like=result, shape=kept,
+        "GlobalAveragePool",
+        [data],
+        name=names.fresh(f"{name}/pool"),
+        output=names.fresh(f"{name}/pooled"),
+        like=result,
+        shape=kept,
     )
     nodes = [pool]
     if not g.attr_int(node, "keepdims", 1):
         shape = g.add_initializer(graph, names.fresh(f"{name}/shape"), np.array(sizes[:2], np.int64))
         nodes.append(
             g.new_node(
-                "Reshape", [pool.outputs[0], shape], name=names.fresh(f"{name}/flat"),
-                output=names.fresh(f"{name}/flattened"), like=result, shape=sizes[:2],
+                "Reshape",
+                [pool.outputs[0], shape],
+                name=names.fresh(f"{name}/flat"),
+                output=names.fresh(f"{name}/flattened"),
+                like=result,
+                shape=sizes[:2],
             )
         )
     g.replace([node], nodes, result)

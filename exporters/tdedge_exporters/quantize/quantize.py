@@ -1,95 +1,200 @@
-"""A planned float32 graph and samples in, a quantised graph out."""
+"""A float32 graph and samples in, a QDQ graph and what it cost out.
+
+    exact rewrites -> scheme -> ranges on the samples -> grids -> [which products stay float32] -> biases -> QDQ
+
+The graph is a target's planned one: its forms decide which tensors there are to be rounded, so every target is
+calibrated on its own, with the same samples and the same equalised weights.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
+from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters import graph as g
-from tdedge_exporters.quantize import ranges
-from tdedge_exporters.quantize.calibrate import Statistics, observe
+from tdedge_exporters.quantize import bias, mixed, ranges, report
+from tdedge_exporters.quantize.calibrate import BINS, Statistics, observe
+from tdedge_exporters.quantize.exact import for_integers
 from tdedge_exporters.quantize.grids import Array, Grid, Grids, WeightGrid
 from tdedge_exporters.quantize.qdq import insert
+from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.scheme import MOVES, Scheme, is_cut, scheme
+from tdedge_exporters.quantize.settings import Int8
+
+#: Samples that mixed precision is decided on.
+_DECIDED_ON = 4
+
+#: A sigmoid's results are in 0 .. 1, whatever the data; runtimes expect this grid.
+_SIGMOID = Grid(1 / 256, 0)
 
 
 @dataclass(frozen=True)
 class Quantised:
+    """A quantised network.
+
+    Attributes:
+        model: the QDQ graph.
+        grids: what is in it.
+        report: what it cost on the samples.
+    """
+
     model: ir.Model
     grids: Grids
-    scheme: Scheme
-    statistics: dict[str, Statistics]
-
-
-def grids_of(model: ir.Model, found: Scheme, statistics: Mapping[str, Statistics], method: str) -> Grids:
-    made = Grids()
-    for group in found.groups:
-        known = [statistics[v.name or ""] for v in group if v.name in statistics]
-        constants = [_of_constant(v) for v in group if g.constant(v) is not None]
-        if not known and not constants:
-            continue
-        grid = ranges.grid([*known, *constants], method)
-        made.activations |= {v.name or "": grid for v in group}
-    for value in found.edges:
-        made.edges.add(value.name or "")
-    for value, axis in found.weights.items():
-        array = g.float_constant(value)
-        made.weights[value.name or ""] = WeightGrid.of(array, axis)
-    return made
-
-
-def _of_constant(value: ir.Value) -> Statistics:
-    array = g.constant(value).astype(np.float64)
-    low, high = float(array.min(initial=0)), float(array.max(initial=0))
-    z = np.zeros(1)
-    high = max(high, low + 1e-7)
-    return Statistics(low, high, np.histogram(array, 64, (low, high))[0].astype(float), z, z, z, z, 1)
-
-
-def observed(found: Scheme) -> list[str]:
-    names = []
-    for group in found.groups:
-        for v in group:
-            maker = v.producer()
-            if g.constant(v) is not None:
-                continue
-            if (
-                maker is not None
-                and (maker.op_type in MOVES or maker.op_type == "Concat")
-                and maker.inputs[0] in group
-            ):
-                continue
-            names.append(v.name or "")
-    return names
+    report: QualityReport
 
 
 def quantize(
     model: ir.Model,
     samples: Sequence[Mapping[str, Array]],
-    *,
-    method: str = "mse",
-    keep: Collection[str] = (),
+    settings: Int8 | None = None,
     progress: Progress = SILENT,
 ) -> Quantised:
-    found = scheme(model, keep)
-    stats = observe(model, observed(found), samples, progress=progress)
-    grids = grids_of(model, found, stats, method)
-    return Quantised(insert(model, grids), grids, found, stats)
+    """Quantise a float32 graph to int8.
+
+    Args:
+        model: in the forms its target executes; not changed.
+        samples: calibration data, one feed each.
+        settings: how.
+        progress: told about the calibration.
+
+    Raises:
+        UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
+    """
+    chosen = settings or Int8()
+    feeds = list(samples)[: chosen.samples]
+    whole = for_integers(model)
+    _check_names(whole, chosen.keep)
+    found = scheme(whole, chosen.keep)
+    names = list(dict.fromkeys((*_observed(found), *_read_by_products(whole))))
+    statistics = observe(whole, names, feeds, progress=progress)
+    kept = {name: "asked for" for name in found.kept}
+    if chosen.min_sqnr_db is not None:
+        more = _kept_for(whole, feeds[:_DECIDED_ON], statistics, chosen, chosen.min_sqnr_db)
+        kept |= {name: f"for {chosen.min_sqnr_db:g} dB: {ratio:.1f} dB by itself" for name, ratio in more}
+    made = _assemble(whole, statistics, chosen, tuple(kept))
+    quality = QualityReport(
+        sqnr_db=report.outputs_sqnr_db(whole, made.model, feeds[: report.MOST_SAMPLES]),
+        samples=len(feeds),
+        method=chosen.method,
+        products=made.products,
+        kept=kept,
+        tensors=report.tensors(whole, made.model, made.grids, feeds),
+        corrected=made.corrected,
+    )
+    return Quantised(made.model, made.grids, quality)
 
 
 def with_any_grids(model: ir.Model) -> ir.Model:
-    """With arbitrary grids: what is timed does not depend on them."""
-    found = scheme(model)
-    grids = Grids()
+    """A quantised copy whose grids fit nothing: what takes as long as the right one."""
+    whole = for_integers(model)
+    found = scheme(whole)
+    grids = Grids(edges={v.name or "" for v in found.edges})
     for group in found.groups:
         # Only a grid that begins at zero applies a ReLU by being cut off there.
         cut = any((maker := v.producer()) is not None and is_cut(maker) for v in group)
         grids.activations |= {v.name or "": Grid(1 / 32, 0 if cut else 128) for v in group}
-    grids.edges |= {v.name or "" for v in found.edges}
+    grids.weights = _weight_grids(found)
+    return insert(whole, grids)
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    model: ir.Model
+    grids: Grids
+    products: int
+    corrected: int
+
+
+def _assemble(
+    model: ir.Model, statistics: Mapping[str, Statistics], settings: Int8, keep: Sequence[str]
+) -> _Assembled:
+    found = scheme(model, keep)
+    grids = _grids(found, statistics, settings.method)
+    corrected, source = 0, model
+    if settings.correct_bias:
+        source = model.clone()
+        corrected = bias.correct(source, grids, statistics)
+    return _Assembled(insert(source, grids), grids, len(found.products), corrected)
+
+
+def _kept_for(
+    model: ir.Model,
+    feeds: Sequence[Mapping[str, Array]],
+    statistics: Mapping[str, Statistics],
+    settings: Int8,
+    least_db: float,
+) -> list[tuple[str, float]]:
+    """Products that stay float32, with their own ratios."""
+    grids = _grids(scheme(model, settings.keep), statistics, settings.method)
+    ranked = mixed.noisiest(model, grids, feeds[:1])
+
+    def reaches(names: Sequence[str]) -> float | None:
+        made = _assemble(model, statistics, settings, (*settings.keep, *names))
+        return report.outputs_sqnr_db(model, made.model, feeds)
+
+    names = set(mixed.keep_for(ranked, reaches, least_db))
+    return [each for each in ranked if each[0] in names]
+
+
+def _grids(found: Scheme, statistics: Mapping[str, Statistics], method: str) -> Grids:
+    grids = Grids(edges={value.name or "" for value in found.edges}, weights=_weight_grids(found))
+    for group in found.groups:
+        makers = [value.producer() for value in group]
+        if any(maker is not None and maker.op_type == "Sigmoid" for maker in makers):
+            grid = _SIGMOID
+        else:
+            seen = [statistics[v.name or ""] for v in group if v.name in statistics]
+            seen += [_of_constant(value) for value in group if g.constant(value) is not None]
+            grid = ranges.grid(seen, method)
+        grids.activations |= {value.name or "": grid for value in group}
+    return grids
+
+
+def _weight_grids(found: Scheme) -> dict[str, WeightGrid]:
+    made = {}
     for value, axis in found.weights.items():
-        grids.weights[value.name or ""] = WeightGrid.of(g.float_constant(value), axis)
-    return insert(model, grids)
+        array = g.float_constant(value)
+        assert array is not None
+        made[value.name or ""] = WeightGrid.of(array, axis)
+    return made
+
+
+def _of_constant(value: ir.Value) -> Statistics:
+    array = np.asarray(g.constant(value), np.float64)
+    low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
+    high = max(high, low + 1e-7)
+    none = np.zeros(0)
+    counts = np.histogram(array, BINS, (low, high))[0].astype(np.float64)
+    return Statistics(low, high, counts, none, none, none, none, 1)
+
+
+def _observed(found: Scheme) -> list[str]:
+    """What must be looked at: in every group that which is not moved from another member."""
+    names = []
+    for group in found.groups:
+        members = set(group)
+        for value in group:
+            maker = value.producer()
+            moved = maker is not None and (maker.op_type in MOVES or maker.op_type == "Concat")
+            if g.constant(value) is None and not (moved and maker is not None and maker.inputs[0] in members):
+                names.append(value.name or "")
+    return names
+
+
+def _read_by_products(model: ir.Model) -> list[str]:
+    """What convolutions and Gemms read, for the correction of their biases."""
+    nodes = [node for node in model.graph if node.op_type in ("Conv", "Gemm")]
+    values = [node.inputs[0] for node in nodes]
+    return [value.name or "" for value in values if value is not None and g.constant(value) is None]
+
+
+def _check_names(model: ir.Model, keep: Sequence[str]) -> None:
+    known = {g.node_name(node) for node in model.graph}
+    for name in keep:
+        if name not in known:
+            raise UsageError(f"no node {name!r} to keep in float32; expected a node of the planned graph")

@@ -42,6 +42,7 @@ class Scheme:
         groups: values that share a grid, every group once, in execution order.
         weights: initializers that are weights of integer products -> axis of their output channels.
         edges: float32 outputs of the graph that are given a grid all the same.
+        products: names of the products on integers.
         kept: names of products that stay float32 -> why.
     """
 
@@ -49,6 +50,7 @@ class Scheme:
     weights: dict[ir.Value, int] = field(default_factory=dict)
     edges: set[ir.Value] = field(default_factory=set)
     kept: dict[str, str] = field(default_factory=dict)
+    products: list[str] = field(default_factory=list)
 
 
 def weight_axis(node: ir.Node) -> int | None:
@@ -139,6 +141,7 @@ class _Analysis:
             return
         self.wanted.add(data)
         self.made.weights[weight] = axis
+        self.made.products.append(g.node_name(node))
         self._give(node.outputs)
         result = node.outputs[0]
         if node.op_type != "Conv" and self._ends_float(result):

@@ -27,7 +27,7 @@ from tdedge.modules import ChainLayer, FactorLayer
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress
 from tdedge.training.finetune import finetune
-from tdedge.training.reconstruct import recalibrate_batch_norm, reconstruct
+from tdedge.training.reconstruct import reconstruct
 from tdedge_exporters.export import export
 from tdedge_runtimes.session import open_session
 
@@ -118,7 +118,6 @@ class Run:
             calibration = self._calibration(data)
             ridge, sweeps = self.task.ridge, self.task.sweeps
             reconstruct(network, dense, calibration, ridge=ridge, sweeps=sweeps, progress=self.progress)
-            recalibrate_batch_norm(network, calibration)
             reconstructed = accuracy(network, data)
             settings = replace(self.task.tune, seed=self.seed)
             finetune(network, data.inputs, data.labels, settings, teacher=dense, progress=self.progress)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.ranks.choosing import WAYS, plans
-from benchmarks.ranks.networks import Network
+from benchmarks.ranks.networks import NETWORKS, Network
 from examples.steps import accuracy
 from examples.tasks import Data
 from tdedge.artifact import atomic_file
@@ -22,7 +22,7 @@ from tdedge.progress import Progress
 from tdedge.ranks.sensitivity import moment_error
 from tdedge.training.activations import input_moments
 from tdedge.training.finetune import finetune
-from tdedge.training.reconstruct import recalibrate_batch_norm, reconstruct
+from tdedge.training.reconstruct import reconstruct
 from tdedge_exporters.budgeting import TargetTimes, read_dense
 from tdedge_exporters.capture import capture
 from tdedge_exporters.prepare import Source
@@ -87,23 +87,11 @@ class Study:
         if path.exists():
             return [Point(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
         data = self.network.load(self.seed)
-        dense = self._trained(data)
+        dense = trained(self.name, self.seed, data, self.folder, self.progress)
         found = self._measured(dense, data)
         with atomic_file(path, force=True) as part:
             part.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
         return found
-
-    def _trained(self, data: Data) -> nn.Module:
-        path = self.folder / f"{self.name}-{self.seed}.pt"
-        network = self.network.make(self.seed)
-        if not path.exists():
-            settings = replace(self.network.settings, seed=self.seed)
-            finetune(network, data.inputs, data.labels, settings, progress=self.progress)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path, force=True) as part:
-                torch.save(network.state_dict(), part)
-        network.load_state_dict(torch.load(path, weights_only=True))
-        return network.eval()
 
     def _measured(self, network: nn.Module, data: Data) -> list[Point]:
         network.example_input = data.inputs[:1].contiguous()  # type: ignore[assignment]
@@ -120,7 +108,6 @@ class Study:
             report = compress(small, plan, example=dense.example)
             before = accuracy(small, data)
             reconstruct(small, network, calibration, ridge=_RIDGE, sweeps=_SWEEPS)
-            recalibrate_batch_norm(small, calibration)
             share = 1 / report.ratios["macs"]
             found.append(Point(way, index, share, before, accuracy(small, data), 0.0, 0.0))
             model = capture(small, example=dense.example).model
@@ -132,6 +119,20 @@ class Study:
     def _file(self, model: ir.Model, label: str) -> Path:
         """The planned file of a captured network."""
         return self.times.planned_file(model, self.folder / f"{self.name}-{self.seed}-files" / label)
+
+
+def trained(name: str, seed: int, data: Data, folder: Path, progress: Progress) -> nn.Module:
+    """The trained dense network of a seed, in evaluation mode; its weights are kept in ``folder``."""
+    own = NETWORKS[name]
+    path = folder / f"{name}-{seed}.pt"
+    network = own.make(seed)
+    if not path.exists():
+        finetune(network, data.inputs, data.labels, replace(own.settings, seed=seed), progress=progress)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path, force=True) as part:
+            torch.save(network.state_dict(), part)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network.eval()
 
 
 def _timed(

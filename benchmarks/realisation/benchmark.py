@@ -133,7 +133,7 @@ def reported(store: Store, key: str, threads: int, wanted: Sequence[Row]) -> lis
 
 def _measured(case: Case, rows: list[Row], shared: _Run) -> Iterator[Row]:
     """The rows of one case; its files are removed when the last is done."""
-    with _scratch(shared.folder) as scratch:
+    with scratch_folder(shared.folder) as scratch:
         exports = _Exports(case, scratch, shared)
         for row in rows:
             try:
@@ -147,7 +147,8 @@ def _measured(case: Case, rows: list[Row], shared: _Run) -> Iterator[Row]:
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A new folder below ``folder``, removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         yield Path(scratch)

@@ -74,13 +74,22 @@ class Selection:
     fresh: bool = False
 
     @classmethod
-    def parse(cls, networks: str, formats: str, runtimes: str, ranks: str, *, fresh: bool) -> Selection:
-        """From comma-separated words.
+    def parse(
+        cls,
+        networks: str,
+        formats: str,
+        runtimes: str,
+        ranks: str,
+        *,
+        fresh: bool,
+        others: Sequence[Case] = (),
+    ) -> Selection:
+        """From comma-separated words; ``others`` are cases beside the matrix that may be named too.
 
         Raises:
             UsageError: for a word that is none of those known.
         """
-        every = [case for quick in (False, True) for case in _all(quick=quick)]
+        every = [*(case for quick in (False, True) for case in _all(quick=quick)), *others]
         return cls(
             _words("--networks", networks, {case.network for case in every}),
             _words("--formats", formats, {case.format for case in every}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.realisation.accounts import account_of
 from benchmarks.realisation.cases import NETWORKS, RUNTIMES
@@ -27,7 +28,7 @@ AGAIN_S = 10.0
 _FIRST_TRIALS = 50
 
 PASS, FAIL, NOT_RUN = "PASS", "FAIL", "not run"
-Figure = Callable[[Row], float | None]
+Figure = Callable[[Any], float | None]
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def gates(rows: Sequence[Row], threads: int) -> list[Gate]:
     """Every gate of this number of threads."""
     done = [row for row in rows if not row.error and row.threads == threads]
     made = [*_published(done), *_alignment(done), *_planning(done)] if threads == 1 else []
-    made.append(_worst("planned over plain, every row", done, _over_own_plain, NEVER_SLOWER))
+    made.append(worst("planned over plain, every row", done, _over_own_plain, NEVER_SLOWER))
     full = [row for row in done if row.case.network in NETWORKS]
-    return [*made, *(_medians(full) if threads == 1 else _near(full)), _failed(rows, threads)]
+    return [*made, *(_medians(full) if threads == 1 else _near(full)), failed(rows, threads)]
 
 
 def _over_plain(row: Row) -> float | None:
@@ -85,7 +86,7 @@ def _published(rows: Sequence[Row]) -> Iterator[Gate]:
             if (row.case.network, row.case.format, row.case.rank, row.runtime)
             == (network, fmt, rank, runtime)
         ]
-        return _worst(name, wanted, figure, least)
+        return worst(name, wanted, figure, least)
 
     thetis = ("thetis", "tucker", "published")
     yield speedup("THETIS, ONNX Runtime, over plain dense", *thetis, "onnxruntime", _over_plain, 9.0)
@@ -99,13 +100,13 @@ def _published(rows: Sequence[Row]) -> Iterator[Gate]:
     )
     yield speedup(f"{r3d}, KCP 1, over plain dense", "r3d18", "kcp", "1", "onnxruntime", _over_plain, 7.0)
     openvino = [row for row in rows if row.case.network == "r3d18" and row.runtime == "openvino"]
-    yield _worst("R3D-18, OpenVINO, planned over plain", openvino, _over_own_plain, NEVER_SLOWER)
+    yield worst("R3D-18, OpenVINO, planned over plain", openvino, _over_own_plain, NEVER_SLOWER)
 
 
 def _alignment(rows: Sequence[Row]) -> Iterator[Gate]:
     wanted = [row for row in rows if ALIGNED in row.samples_ms and row.runtime == "onnxruntime"]
     figures = [(row.ratio(PLANNED, ALIGNED), row) for row in wanted]
-    yield _most("unaligned over aligned ranks, ONNX Runtime", figures, ALIGNED_WITHIN, numbers.ratio)
+    yield most("unaligned over aligned ranks, ONNX Runtime", figures, ALIGNED_WITHIN, numbers.ratio)
 
 
 def _planning(rows: Sequence[Row]) -> Iterator[Gate]:
@@ -114,16 +115,16 @@ def _planning(rows: Sequence[Row]) -> Iterator[Gate]:
         for row in rows
         if row.case.network == "r3d18" and (row.trials or 0) >= _FIRST_TRIALS
     ]
-    yield _most("R3D-18, planning for the first time", figures, PLANNING_S, lambda s: f"{s:.0f} s")
+    yield most("R3D-18, planning for the first time", figures, PLANNING_S, lambda s: f"{s:.0f} s")
     again = [(row.again_s, row) for row in rows]
-    yield _most("every network, planning for the second time", again, AGAIN_S, lambda s: f"{s:.1f} s")
+    yield most("every network, planning for the second time", again, AGAIN_S, lambda s: f"{s:.1f} s")
 
 
 def _medians(rows: Sequence[Row]) -> Iterator[Gate]:
     for runtime in RUNTIMES:
         mine = [row for row in rows if row.runtime == runtime]
-        yield _median(f"realisation over plain dense, {runtime}", mine, lambda r: r.realisation, MEDIAN_PLAIN)
-        yield _median(
+        yield median(f"realisation over plain dense, {runtime}", mine, lambda r: r.realisation, MEDIAN_PLAIN)
+        yield median(
             f"realisation over best dense, {runtime}", mine, lambda r: r.realisation_best, MEDIAN_BEST
         )
     yield _accounted(rows)
@@ -131,7 +132,7 @@ def _medians(rows: Sequence[Row]) -> Iterator[Gate]:
 
 def _near(rows: Sequence[Row]) -> Iterator[Gate]:
     near = [row for row in rows if row.mode == "near" and row.quiet]
-    yield _median("realisation over plain dense, cores near", near, lambda row: row.realisation, MEDIAN_NEAR)
+    yield median("realisation over plain dense, cores near", near, lambda row: row.realisation, MEDIAN_NEAR)
 
 
 def _accounted(rows: Sequence[Row]) -> Gate:
@@ -148,7 +149,8 @@ def _accounted(rows: Sequence[Row]) -> Gate:
     return Gate(name, required, figure, FAIL)
 
 
-def _failed(rows: Sequence[Row], threads: int) -> Gate:
+def failed(rows: Sequence[Any], threads: int) -> Gate:
+    """Rows that have no measurement."""
     name = "rows that could be measured"
     mine = [row for row in rows if row.threads == threads]
     broken = [row for row in mine if row.error]
@@ -158,29 +160,36 @@ def _failed(rows: Sequence[Row], threads: int) -> Gate:
     return Gate(name, "all", f"{len(mine) - len(broken)} of {len(mine)}", state)
 
 
-def _worst(name: str, rows: Sequence[Row], figure: Figure, least: float) -> Gate:
+def worst(
+    name: str,
+    rows: Sequence[Any],
+    figure: Figure,
+    least: float,
+    text: Callable[[float], str] = numbers.ratio,
+) -> Gate:
     """The smallest figure of the rows that have one."""
     figures = [(value, row) for row in rows if (value := figure(row)) is not None]
-    required = f"at least {numbers.ratio(least)}"
+    required = f"at least {text(least)}"
     if not figures:
         return Gate(name, required, "", NOT_RUN)
     value, row = min(figures, key=lambda pair: pair[0])
-    return Gate(name, required, f"{numbers.ratio(value)} ({row.name})", PASS if value >= least else FAIL)
+    return Gate(name, required, f"{text(value)} ({row.name})", PASS if value >= least else FAIL)
 
 
-def _most(
-    name: str, figures: Sequence[tuple[float | None, Row]], most: float, text: Callable[[float], str]
+def most(
+    name: str, figures: Sequence[tuple[float | None, Any]], limit: float, text: Callable[[float], str]
 ) -> Gate:
     """The largest figure."""
     known = [(value, row) for value, row in figures if value is not None]
-    required = f"at most {text(most)}"
+    required = f"at most {text(limit)}"
     if not known:
         return Gate(name, required, "", NOT_RUN)
     value, row = max(known, key=lambda pair: pair[0])
-    return Gate(name, required, f"{text(value)} ({row.name})", PASS if value <= most else FAIL)
+    return Gate(name, required, f"{text(value)} ({row.name})", PASS if value <= limit else FAIL)
 
 
-def _median(name: str, rows: Sequence[Row], figure: Figure, least: float) -> Gate:
+def median(name: str, rows: Sequence[Any], figure: Figure, least: float) -> Gate:
+    """The median of the rows that have a figure."""
     values = [value for row in rows if (value := figure(row)) is not None]
     required = f"median at least {least:.2f}"
     if not values:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ class Store:
 
     Attributes:
         path: the file; it is made with the first row.
+        read: a row from the JSON values of its line.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Callable[[Mapping[str, Any]], Any] = Row.from_json) -> None:
         self.path = path
+        self.read = read
         self._rows: dict[tuple[str, ...], Row] = {}
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -49,7 +51,7 @@ class Store:
 
     def _read(self, line: str) -> None:
         try:
-            row = Row.from_json(json.loads(line))
+            row = self.read(json.loads(line))
         except (ValueError, KeyError, TypeError):
             return  # a line that was cut off, or one of another version
         self._rows[row.identity] = row

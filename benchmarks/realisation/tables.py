@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from benchmarks.realisation.accounts import account_of
 from benchmarks.realisation.cases import RUNTIMES
@@ -11,7 +12,7 @@ from benchmarks.realisation.gates import LEAST_BEST, Gate
 from benchmarks.realisation.rows import ALIGNED, CONV3D, LABELS, PLAIN, PLANNED, PLANNED_DENSE, Row
 from tdedge.report import numbers
 
-_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "LiteRT"}
+TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "LiteRT"}
 _MODES = ("", "near", "far", "mixed")
 _HEAD = (
     "network", "format", "rank", "MACs", "plain dense", "best dense", "plain", "planned", "speed-up",
@@ -30,8 +31,8 @@ def markdown(rows: Sequence[Row], gates: Sequence[Gate]) -> str:
         for mode in _MODES:
             mine = [row for row in done if row.runtime == runtime and row.mode == mode]
             if mine:
-                lines += ["", f"## {_TITLES[runtime]}{_mode_text(mode)}", "", *_table(mine)]
-    lines += [*_beside(done), *_accounts(done), *_noisy(done), *_errors(rows)]
+                lines += ["", f"## {TITLES[runtime]}{_mode_text(mode)}", "", *_table(mine)]
+    lines += [*_beside(done), *_accounts(done), *noisy_rows(done), *broken_rows(rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -40,10 +41,10 @@ def _mode_text(mode: str) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    yield _line(_HEAD)
+    yield line(_HEAD)
     yield "|---" * _TEXT_COLUMNS + "|---:" * (len(_HEAD) - _TEXT_COLUMNS) + "|"
     for row in rows:
-        yield _line(_cells(row))
+        yield line(_cells(row))
     summary = {
         "plain realises": [row.realisation_of_plain for row in rows],
         "planned realises": [row.realisation for row in rows],
@@ -53,7 +54,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     for name, values in summary.items():
         known = [value for value in values if value is not None]
         cells[_HEAD.index(name)] = f"**{statistics.median(known):.2f}**" if known else "-"
-    yield _line(cells)
+    yield line(cells)
 
 
 def _cells(row: Row) -> list[str]:
@@ -116,17 +117,20 @@ def _accounts(rows: Sequence[Row]) -> Iterator[str]:
             yield f"- {row.name} ({_two(row.realisation_best)}): {account}."
 
 
-def _noisy(rows: Sequence[Row]) -> Iterator[str]:
+def noisy_rows(rows: Sequence[Any]) -> Iterator[str]:
+    """Which rows other processes disturbed."""
     noisy = [row.name for row in rows if not row.quiet]
     if noisy:
         yield from ("", f"Other processes used more than 6 % of the CPU during: {', '.join(noisy)}.")
 
 
-def _errors(rows: Sequence[Row]) -> Iterator[str]:
+def broken_rows(rows: Sequence[Any]) -> Iterator[str]:
+    """Which rows have no measurement, and why."""
     broken = [row for row in rows if row.error]
     if broken:
         yield from ("", "Not measured:", "", *(f"- {row.name}: {row.error}" for row in broken))
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -62,9 +62,9 @@ def convert(
     converter: Converter, source: Path, output: Path, sample: Sample, *, timeout_s: float = 600.0
 ) -> Conversion:
     """Convert ``source`` to ``output`` and run the result once."""
-    start = time.perf_counter()
-    reason = _start(converter, source.resolve(), output.resolve(), timeout_s)
-    seconds = time.perf_counter() - start
+    begin = time.perf_counter()
+    reason = start(converter, source, output, timeout_s=timeout_s)
+    seconds = time.perf_counter() - begin
     if reason:
         return Conversion(converter.name, seconds, reason=reason)
     try:
@@ -77,12 +77,13 @@ def convert(
     return Conversion(converter.name, seconds, output, error)
 
 
-def _start(converter: Converter, source: Path, output: Path, timeout_s: float) -> str:
-    """Run the converter's process; the reason it failed, or nothing."""
+def start(converter: Converter, source: Path, output: Path, *more: Path, timeout_s: float = 600.0) -> str:
+    """Run the converter's process on absolute paths; the reason it failed, or nothing."""
+    paths = [str(path.resolve()) for path in (source, output, *more)]
     with tempfile.TemporaryDirectory() as scratch:
         try:
             done = subprocess.run(
-                [*converter.command, str(source), str(output)],
+                [*converter.command, *paths],
                 cwd=scratch,
                 env={**os.environ, **converter.variables},
                 stdin=subprocess.DEVNULL,

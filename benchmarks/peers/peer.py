@@ -19,8 +19,8 @@ class Converter:
 
     Attributes:
         name: what the tables call it.
-        reads: suffix of its source, ``.pt2`` or ``.onnx``.
-        command: what starts it; the source and the output file are appended.
+        reads: suffix of its source, ``.pt2``, ``.onnx`` or ``.tflite``.
+        command: what starts it; the source and the output file are appended, of a quantiser the samples too.
         variables: environment variables of the process, beside the caller's.
         installed_bytes: size of its environment; None for this project, which has no environment of its own.
     """
@@ -64,6 +64,12 @@ PEERS = (
     Peer("litert-torch 0.10.0", ".pt2", "litert_torch"),
     Peer("onnx2tf 1.29.24", ".onnx", "onnx2tf"),
 )
+
+#: Runtime -> who else makes integer files for it, from float32 files and samples.
+QUANTISERS = {
+    "openvino": Peer("nncf 3.4.0", ".onnx", "nncf"),
+    "tflite": Peer("ai-edge-quantizer 0.10.0", ".tflite", "ai_edge_quantizer"),
+}
 
 
 def ours() -> Converter:

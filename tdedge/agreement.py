@@ -18,8 +18,18 @@ Outputs = Mapping[str, Array]
 #: float32 rounds at 6e-8; sums of thousands of products in another order through tens of layers stay
 #: below 1e-5 of the scale, a wrong tap or a lost bias does not. float16 rounds every weight at 5e-4 of its
 #: size (half a unit in the last of 11 bits, 2^-11); some fifty layers of independent errors grow like their
-#: square root to about 4e-3, and the largest of many outputs is several times the typical one: 2e-2.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
+#: square root to about 4e-3, and the largest of many outputs is several times the typical one: 2e-2. bfloat16
+#: rounds weights and activations at 4e-3 (2^-8), which grows to 3e-2 in the same way: 1e-1.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+
+#: Smallest signal-to-noise ratio of an output in decibel, by the precision of a target on whole numbers. No
+#: largest error is asked for there: 8 bits round every value at 0.2 % of its tensor's range.
+#:
+#: int8: quantised CNNs lie at 25 to 40 dB. A lost channel, a wrong zero point, a scale that is used twice
+#: leave less than 15; 20 dB (noise of a tenth of the signal) stands between the two. It keeps broken files
+#: out and says nothing about accuracy. Weights alone: every channel is rounded at 1/254 of its largest
+#: weight, some 45 dB per layer, and activations are exact; tens of layers leave 30.
+SQNR_FLOORS = {"int8": 20.0, "int8-weights": 30.0}
 
 #: Outputs this small throughout are more likely dead than meant.
 NEAR_ZERO = 1e-6
@@ -51,6 +61,22 @@ class Agreement:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; null for a figure that is not finite."""
         return {k: finite_or_none(v) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def within(one: Agreement, tolerance: float | None, min_sqnr_db: float | None = None) -> bool:
+    """Whether an output passes.
+
+    Args:
+        one: the output.
+        tolerance: largest error relative to its scale; None where the ratio decides.
+        min_sqnr_db: smallest signal-to-noise ratio. Whole numbers are not judged by it: classes and order
+            may change with the noise that it allows.
+    """
+    if min_sqnr_db is None:
+        return not one.reason and tolerance is not None and one.max_rel <= tolerance
+    if one.reason:
+        return math.isfinite(one.max_abs)  # integers of the right kind and shape that differ
+    return one.max_abs == 0 or (one.sqnr_db is not None and one.sqnr_db >= min_sqnr_db)
 
 
 def finite_or_none(value: float | None) -> float | None:

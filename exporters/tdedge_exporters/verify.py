@@ -4,31 +4,43 @@ An output passes when its largest error, relative to its own scale (the largest 
 reference), is within the tolerance of the precision, every NaN and infinity is the reference's, and every
 integer is the same. Averages are reported and decide nothing: they hide one wrong channel. An output that
 rounding alone moves further than that (:mod:`tdedge_exporters.conditioning`) passes with a warning.
+
+Targets that are rounded to 8 bits are not held to a largest error but to a smallest signal-to-noise ratio of
+every float output (:data:`tdedge.agreement.SQNR_FLOORS`), on data like that they were calibrated on.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from tdedge.agreement import TOLERANCES, Agreement, Array, Outputs, agree, doubts, finite_or_none
+from tdedge.agreement import SQNR_FLOORS, TOLERANCES, Array, agree
 from tdedge.errors import UsageError
 from tdedge_exporters.conditioning import UNIT_ROUNDOFF, rounding_noise
 from tdedge_exporters.inputs import load_npz, numpy_type, random_inputs
+from tdedge_exporters.parity import (
+    OutputParity,
+    ParityReport,
+    check_outputs,
+    check_quality,
+    compare,
+    quality_floor,
+    tolerance_of,
+)
 from tdedge_exporters.reference import Evaluator
 
 __all__ = [
+    "SQNR_FLOORS",
     "TOLERANCES",
     "OutputParity",
     "ParityReport",
     "Reference",
     "check_outputs",
+    "check_quality",
     "compare",
     "load_npz",
     "random_inputs",
@@ -37,71 +49,6 @@ __all__ = [
 
 Run = Callable[[dict[str, Array]], Mapping[str, Array]]
 Probe = Callable[[dict[str, Array], Sequence[str]], Mapping[str, Array]]
-
-
-@dataclass(frozen=True)
-class OutputParity(Agreement):
-    """:class:`Agreement` of one output and whether it is within the tolerance."""
-
-    passed: bool = False
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """Result of a parity check.
-
-    Attributes:
-        precision: of the target.
-        tolerance: largest error relative to an output's scale that passes.
-        outputs: one per output of the reference.
-        warnings: why the check may prove less than it seems to.
-        reason: what kept the target from being compared at all ("" where nothing did).
-        first_diverging: name of the first tensor that differs, where one was looked for and found.
-    """
-
-    precision: str
-    tolerance: float
-    outputs: tuple[OutputParity, ...]
-    warnings: tuple[str, ...] = ()
-    reason: str = ""
-    first_diverging: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        """True where every output passed."""
-        return not self.reason and bool(self.outputs) and all(output.passed for output in self.outputs)
-
-    @property
-    def worst(self) -> OutputParity | None:
-        """The output with the largest relative error."""
-        return max(self.outputs, key=lambda output: output.max_rel, default=None)
-
-    def summary(self) -> str:
-        """One line: what failed, or the largest error."""
-        if self.reason:
-            return self.reason
-        worst = self.worst
-        if worst is None:
-            return "there is no output to compare"
-        if worst.reason:
-            return f"output {worst.name!r}: {worst.reason}"
-        return (
-            f"output {worst.name!r} differs by {worst.max_rel:.1e} of its scale "
-            f"({self.precision} tolerance {self.tolerance:.1e})"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; null for a figure that is not finite."""
-        return {
-            "precision": self.precision,
-            "tolerance": self.tolerance,
-            "passed": self.passed,
-            **_worst_figures(self.outputs),
-            "reason": self.reason,
-            "first_diverging": self.first_diverging,
-            "warnings": list(self.warnings),
-            "outputs": [output.to_json() for output in self.outputs],
-        }
 
 
 class Reference:
@@ -129,18 +76,30 @@ class Reference:
         types = {value.name: numpy_type(value) for value in self.model.graph.outputs}
         return {name: value.astype(types[name]) for name, value in self.outputs[index].items()}
 
-    def check(self, run: Run, *, precision: str, tolerance: float | None = None) -> ParityReport:
+    def check(
+        self,
+        run: Run,
+        *,
+        precision: str,
+        tolerance: float | None = None,
+        min_sqnr_db: float | None = None,
+    ) -> ParityReport:
         """Run a target on every input set and compare.
 
         Args:
             run: inputs by name to outputs by name.
-            precision: of the target; chooses the tolerance.
+            precision: of the target; chooses the tolerance, or the floor of the signal-to-noise ratio.
             tolerance: another one, relative to each output's scale.
+            min_sqnr_db: another floor.
 
         Raises:
-            UsageError: for a precision without a tolerance, or a tolerance that is not positive.
+            UsageError: for a precision without a tolerance, or a limit that is not one of this precision.
         """
-        limit = _tolerance(precision, tolerance)
+        if precision in SQNR_FLOORS:
+            floor = quality_floor(precision, tolerance, min_sqnr_db)
+            actual = [dict(run(dict(feed))) for feed in self.inputs]
+            return check_quality(self.outputs, actual, floor, precision=precision)
+        limit = tolerance_of(precision, tolerance)
         actual = [dict(run(dict(feed))) for feed in self.inputs]
         report = check_outputs(self.outputs, actual, precision=precision, tolerance=limit)
         return report if report.passed or report.reason else self._allow_rounding(report)
@@ -181,7 +140,7 @@ class Reference:
         Returns:
             The name; None where every tensor that both have agrees.
         """
-        limit = _tolerance(precision, tolerance)
+        limit = tolerance_of(precision, tolerance)
         order = [value.name for node in self.model.graph for value in node.outputs if value.name]
         for feed in self.inputs:
             wanted = self._evaluator.run(feed, intermediates=True)
@@ -216,64 +175,3 @@ def verify(
         return report
     first = known.first_diverging(probe, precision=precision, tolerance=tolerance)
     return replace(report, first_diverging=first)
-
-
-def check_outputs(
-    expected: Sequence[Outputs],
-    actual: Sequence[Outputs],
-    *,
-    precision: str,
-    tolerance: float | None = None,
-) -> ParityReport:
-    """Compare outputs that were computed already, one mapping per input set.
-
-    Raises:
-        UsageError: for a precision without a tolerance, or a tolerance that is not positive.
-    """
-    limit = _tolerance(precision, tolerance)
-    names = list(expected[0])
-    for outputs in actual:
-        if set(outputs) != set(names):
-            reason = f"the target has outputs {sorted(outputs)}, the network {sorted(names)}"
-            return ParityReport(precision, limit, (), reason=reason)
-    compared, warnings = [], []
-    for name in names:
-        wanted = [outputs[name] for outputs in expected]
-        one = agree(name, wanted, [np.asarray(outputs[name]) for outputs in actual])
-        passed = not one.reason and one.max_rel <= limit
-        compared.append(OutputParity(**vars(one), passed=passed))
-        warnings += doubts(name, wanted, limit)
-    return ParityReport(precision, limit, tuple(compared), tuple(warnings))
-
-
-def compare(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> dict[str, Any]:
-    """Distance of two networks' outputs without any verdict, as plain JSON values."""
-    outputs = [
-        agree(name, [o[name] for o in expected], [o[name] for o in actual])
-        for name in expected[0]
-        if all(name in o for o in actual)
-    ]
-    return {**_worst_figures(outputs), "outputs": [output.to_json() for output in outputs]}
-
-
-def _worst_figures(outputs: Sequence[Agreement]) -> dict[str, float | None]:
-    """The largest errors and the smallest signal-to-noise ratio of all outputs."""
-    ratios = [output.sqnr_db for output in outputs if output.sqnr_db is not None]
-    return {
-        "max_abs": finite_or_none(max((output.max_abs for output in outputs), default=math.nan)),
-        "max_rel": finite_or_none(max((output.max_rel for output in outputs), default=math.nan)),
-        "sqnr_db": min(ratios, default=None),
-    }
-
-
-def _tolerance(precision: str, tolerance: float | None) -> float:
-    if tolerance is None:
-        if precision not in TOLERANCES:
-            raise UsageError(
-                f"precision {precision!r} has no default tolerance (only {', '.join(TOLERANCES)} have); "
-                "pass --tolerance"
-            )
-        return TOLERANCES[precision]
-    if not 0 < tolerance < math.inf:
-        raise UsageError(f"tolerance {tolerance} must be positive; 1e-4 means 0.01 % of an output's scale")
-    return tolerance

@@ -33,6 +33,8 @@ _DTYPES = {
     "tensor(uint64)": "uint64",
     "tensor(bool)": "bool",
 }
+#: Those of files; execution itself has no choice.
+_PRECISIONS = ("float32", "int8", "int8-weights")
 _PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
@@ -42,7 +44,7 @@ class OnnxRuntimeSession:
 
     Raises:
         RuntimeMissing: ONNX Runtime is not installed.
-        RuntimeInputError: The file cannot be loaded, or float16 execution is asked for.
+        RuntimeInputError: The file cannot be loaded, or execution in float16 or bfloat16 is asked for.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class OnnxRuntimeSession:
         precision: str = "float32",
         profile_prefix: str | None = None,
     ) -> None:
-        if precision not in ("float32", "int8"):
+        if precision not in _PRECISIONS:
             raise RuntimeInputError(
                 f"onnxruntime runs a file in its own precision, not in {precision!r}; convert the file"
             )

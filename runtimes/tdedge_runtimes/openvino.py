@@ -1,8 +1,10 @@
 """OpenVINO on the CPU.
 
 The plug-in would pick bfloat16 by itself where the processor has it, also in place of float16 where it lacks
-that; float32 is asked for unless float16 is wanted and the processor has it, and what is in force is read
-back from the compiled model. One stream, so that all threads serve one inference.
+that; float32 is asked for unless float16 is wanted and the processor has it, or bfloat16 is wanted, which is
+refused where the processor lacks it. What is in force is read back from the compiled model. A quantised file
+is run as it is: its products on integers, all else in float32. One stream, so that all threads serve one
+inference.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ if TYPE_CHECKING:
     from typing import Self  # not yet in the Python 3.10 of some devices
 
 
+#: How OpenVINO writes the types it computes in.
+_TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
+
 class OpenVinoSession:
     """A model loaded by OpenVINO: an .xml with its .bin, or an .onnx file; see ``Session``.
 
     Raises:
         RuntimeMissing: OpenVINO is not installed.
-        RuntimeInputError: The file cannot be loaded, or a shape is not fixed.
+        RuntimeInputError: The file cannot be loaded, a shape is not fixed, or bfloat16 is asked for on a
+            processor without it.
     """
 
     def __init__(
@@ -103,14 +110,14 @@ class OpenVinoSession:
         """Runtime, version, threads and the execution options in force."""
         self._open()
         compiled = self._compiled
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_dtype()
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         return {
             "runtime": "openvino",
             "version": self._version,
             "threads": self._threads,
             "execution": {
                 "provider": ",".join(str(name) for name in compiled.get_property("EXECUTION_DEVICES")),
-                "precision": np.dtype(precision).name,
+                "precision": _TYPES.get(precision, precision),
                 "performance_hint": str(compiled.get_property("PERFORMANCE_HINT")),
                 "streams": int(compiled.get_property("NUM_STREAMS")),
                 "inference_threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
@@ -138,8 +145,14 @@ class OpenVinoSession:
 
 def _hint(core: Any, precision: str) -> str:
     """float16 only where the processor has it: elsewhere the plug-in would answer the hint with bfloat16."""
-    has_float16 = "FP16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "f16" if precision == "float16" and has_float16 else "f32"
+    has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and "BF16" not in has:
+        raise RuntimeInputError(
+            f"this processor has no bfloat16 (OpenVINO lists {', '.join(has)}); use float32 or int8"
+        )
+    if precision == "bfloat16":
+        return "bf16"
+    return "f16" if precision == "float16" and "FP16" in has else "f32"
 
 
 def _info(port: Any) -> TensorInfo:

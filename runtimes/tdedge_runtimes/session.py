@@ -43,7 +43,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "tflite": ("ai-edge-litert", "tflite-runtime"),
 }
 
-PRECISIONS = ("float32", "float16", "int8")
+#: What a session may be asked to compute in. "int8" and "int8-weights" are properties of the file: such files
+#: are run as they are.
+PRECISIONS = ("float32", "float16", "bfloat16", "int8", "int8-weights")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def open_session(runtime: str, path: str | Path, *, threads: int = 1, precision:
         runtime: A name of ``RUNTIMES``.
         path: The model file.
         threads: Number of threads of one inference.
-        precision: "float32", or "float16" where the runtime can execute a float32 file in it.
+        precision: "float32"; "float16" or "bfloat16" where the runtime can execute a float32 file in it;
+            "int8" or "int8-weights" for a file that is quantised.
 
     Raises:
         RuntimeMissing: The runtime is not installed.

@@ -3,7 +3,8 @@
 The package is ``ai-edge-litert``, or the older ``tflite-runtime`` where only that is installed. XNNPACK takes
 the operators it has kernels for, in one or more partitions; the rest runs in the built-in kernels. What is
 computed in which precision is a property of the file: float32 files, and files whose weights alone are
-float16, are both computed in float32, and the interpreter has no switch that changes it.
+float16, are both computed in float32, int8 files on integers, and the interpreter has no switch that changes
+it.
 
 ``ai-edge-litert`` verifies the structure of a file before it reads it. ``tflite-runtime`` does not: a damaged
 file can end the process there, so files of unknown origin belong in the worker (``client.run_job``).
@@ -47,16 +48,17 @@ class TFLiteSession:
     """A .tflite file loaded by LiteRT; see ``Session``.
 
     Inputs and outputs have the names of the file's first signature, or those of its tensors where it has
-    none. ``precision`` changes nothing here, as in the module's description.
+    none. ``precision`` is that of the file, as in the module's description.
 
     Raises:
         RuntimeMissing: Neither package of the runtime is installed.
         RuntimeInputError: The file cannot be loaded, has an operator the runtime lacks, an input or output
-            that is not a tensor of numbers, or an input whose shape is not fixed.
+            that is not a tensor of numbers, or an input whose shape is not fixed; or bfloat16 is asked for.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, precision: str = "float32") -> None:
-        del precision
+        if precision == "bfloat16":
+            raise RuntimeInputError("tflite computes in no bfloat16; use float32, or an int8 file")
         runtime = start_interpreter()
         check_identifier(path)
         try:

@@ -14,6 +14,7 @@ from tdedge_exporters.verify import (
     TOLERANCES,
     Reference,
     check_outputs,
+    check_quality,
     compare,
     load_npz,
     random_inputs,
@@ -269,9 +270,58 @@ def test_tolerance_must_be_positive(reference, tolerance):
 
 
 def test_unknown_precision_needs_a_tolerance(reference):
-    with pytest.raises(UsageError, match="'int8' has no default tolerance"):
-        reference.check(runner(reference.model), precision="int8")
-    assert reference.check(runner(reference.model), precision="int8", tolerance=0.1).passed
+    with pytest.raises(UsageError, match="'int4' has no default tolerance"):
+        reference.check(runner(reference.model), precision="int4")
+    assert reference.check(runner(reference.model), precision="int4", tolerance=0.1).passed
+
+
+def test_eight_bits_are_judged_by_signal_to_noise(reference):
+    def noisy(level):
+        rng = np.random.default_rng(0)
+
+        def change(outputs):
+            y = outputs["y"]
+            noise = level * np.sqrt(np.mean(y**2)) * rng.standard_normal(y.shape)
+            return {"y": (y + noise).astype(y.dtype)}
+
+        return runner(reference.model, change)
+
+    report = reference.check(noisy(0.05), precision="int8")  # about 26 dB
+    assert report.passed
+    assert (report.tolerance, report.min_sqnr_db) == (None, 20.0)
+    assert 22 < report.worst.sqnr_db < 30
+    assert not reference.check(noisy(0.05), precision="int8-weights").passed
+    failed = reference.check(noisy(0.3), precision="int8")
+    assert not failed.passed
+    assert re.fullmatch(
+        r"output 'y' has \d+\.\d dB of signal to noise \(int8 floor 20\.0 dB\)", failed.summary()
+    )
+    assert not reference.check(noisy(0.05), precision="int8", min_sqnr_db=40).passed
+    assert reference.check(runner(reference.model), precision="int8", min_sqnr_db=80).passed
+
+
+def test_a_tolerance_is_no_limit_of_eight_bits(reference):
+    with pytest.raises(UsageError, match="give --min-sqnr"):
+        reference.check(runner(reference.model), precision="int8", tolerance=0.1)
+    with pytest.raises(UsageError, match="expected a number such as 30"):
+        reference.check(runner(reference.model), precision="int8", min_sqnr_db=math.nan)
+    with pytest.raises(UsageError, match="'float32' has no floor"):
+        check_quality([{"y": np.ones(2)}], [{"y": np.ones(2)}], precision="float32")
+
+
+def test_whole_numbers_are_told_of_and_not_judged_beside_noise():
+    wanted = {"y": np.array([[1.0, 2.0]]), "index": np.array([1, 0])}
+    got = {"y": np.array([[1.01, 2.0]]), "index": np.array([0, 1])}
+    report = check_quality([wanted], [got])
+    assert report.passed
+    assert any("'index': 2 of 2 integers differ" in warning for warning in report.warnings)
+    assert not check_outputs([wanted], [got], precision="float16").passed
+    lost = check_quality([wanted], [{"y": got["y"]}])
+    assert not lost.passed
+    assert "outputs ['y'], the network ['index', 'y']" in lost.summary()
+    nothing = check_quality([{"y": np.zeros(3)}], [{"y": np.ones(3)}])
+    assert not nothing.passed
+    assert "-inf dB" in nothing.summary()
 
 
 def test_no_inputs_are_refused():

@@ -26,5 +26,6 @@ def test_an_open_batch_takes_any_size(nets):
 
 
 def test_half_precision_is_a_matter_of_the_file(nets):
-    with pytest.raises(RuntimeInputError, match="convert the file"):
-        open_session("onnxruntime", nets / "small.onnx", precision="float16")
+    for precision in ("float16", "bfloat16"):
+        with pytest.raises(RuntimeInputError, match="convert the file"):
+            open_session("onnxruntime", nets / "small.onnx", precision=precision)

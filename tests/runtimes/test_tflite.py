@@ -131,6 +131,11 @@ def test_an_interpreter_that_does_not_list_its_operators():
         assert figure["reason"]
 
 
+def test_bfloat16_is_refused(nets):
+    with pytest.raises(RuntimeInputError, match="tflite computes in no bfloat16"):
+        open_session("tflite", nets / "small.tflite", precision="bfloat16")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_precision_is_that_of_the_file(tmp_path, nets, dtype):
     """Asking for float16 changes nothing: arithmetic is float32, and the description says so."""

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tdedge.agreement import TOLERANCES, agree, doubts
+from tdedge.agreement import SQNR_FLOORS, TOLERANCES, agree, doubts, within
 
 
 def test_distance_is_relative_to_the_scale():
@@ -52,3 +52,23 @@ def test_checks_that_prove_nothing_are_told(values, words):
     found = doubts("y", values, TOLERANCES["float32"])
     assert bool(found) == (words is not None)
     assert words is None or words in found[0]
+
+
+def test_limits_grow_with_the_rounding():
+    assert TOLERANCES["float32"] < TOLERANCES["float16"] < TOLERANCES["bfloat16"] < 1
+    assert SQNR_FLOORS["int8"] < SQNR_FLOORS["int8-weights"]
+
+
+def test_an_output_is_within_its_tolerance_or_above_its_floor():
+    wanted, got = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.1])
+    one = agree("y", [wanted], [got])  # 31.5 dB
+    assert within(one, 0.04)
+    assert not within(one, 0.03)
+    assert not within(one, None)
+    assert within(one, None, 31)
+    assert not within(one, None, 32)
+    assert within(agree("y", [wanted], [wanted]), None, 300)
+    assert not within(agree("y", [wanted], [got[:2]]), None, -300)
+    integers = agree("y", [np.array([1, 2])], [np.array([1, 3])])
+    assert within(integers, None, 20)
+    assert not within(integers, 1.0)

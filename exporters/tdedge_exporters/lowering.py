@@ -76,6 +76,7 @@ class Options:
         minimal: also write the form for reduced builds of ONNX Runtime.
         input_layout: axis order of the inputs of a TensorFlow Lite file: ``nchw`` as the network has them,
             or ``nhwc``, channels last, for inputs of three axes and more.
+        integer_io: inputs and outputs of an int8 TensorFlow Lite file are int8, not float32 converted inside.
         network_sha256: identity of the network, for files that carry metadata.
 
     Raises:
@@ -84,6 +85,7 @@ class Options:
 
     minimal: bool = False
     input_layout: str = "nchw"
+    integer_io: bool = False
     network_sha256: str = ""
 
     def __post_init__(self) -> None:

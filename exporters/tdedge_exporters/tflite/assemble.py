@@ -43,7 +43,7 @@ def assemble(graph: ir.Graph, *, inputs_last: bool) -> tuple[Program, Builder]:
     for value in graph.outputs:
         _add_output(builder, value)
     peephole.clean(builder.program)
-    _name(builder)
+    name_tensors(builder)
     _note_many_axes(builder.program)
     return builder.program, builder
 
@@ -94,7 +94,7 @@ def _add_output(builder: Builder, value: ir.Value) -> None:
     builder.holds[tensor] = value, FIRST
 
 
-def _name(builder: Builder) -> None:
+def name_tensors(builder: Builder) -> None:
     """Unique names: inputs and outputs their own, others their value's where it is still free."""
     program = builder.program
     fixed = {tensor: name for name, tensor in (*program.inputs, *program.outputs)}

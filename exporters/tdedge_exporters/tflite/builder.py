@@ -175,7 +175,9 @@ class Builder(TensorOps):
             array = array.astype(np.float32)
         if array.dtype.name not in _TYPES:
             raise UnsupportedError(f"tflite: constant {value.name!r} has the element type {array.dtype.name}")
-        return self.constant(array, array.dtype, value.name or "")
+        made = self.constant(array, array.dtype, value.name or "")
+        made.origin = value.name or ""
+        return made
 
     def _converted(self, held: dict[Order, list[Tensor]], of: Order, size: int) -> Tensor:
         if of != FIRST:

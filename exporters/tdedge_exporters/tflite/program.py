@@ -13,6 +13,21 @@ from tdedge_exporters.tflite.order import Shape
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """What the integers of a tensor stand for: ``real = (q - zero_point) * scales[c]``.
+
+    Attributes:
+        scales: (1,) float32, or (C,) one per element of ``axis``.
+        zero_point: the integer that stands for 0.
+        axis: of the scales, where there are several.
+    """
+
+    scales: NDArray[np.float32]
+    zero_point: int = 0
+    axis: int = 0
+
+
 @dataclass(eq=False)
 class Tensor:
     """One tensor of the file; ``data`` for a constant.
@@ -22,12 +37,16 @@ class Tensor:
         shape: as stored.
         dtype: of its elements.
         data: values of a constant, in ``shape``.
+        origin: name of the network's constant that ``data`` was made of, empty where there is none.
+        scales: of integers that stand for real numbers.
     """
 
     name: str
     shape: Shape
     dtype: np.dtype[Any]
     data: Array | None = None
+    origin: str = ""
+    scales: Scales | None = None
 
 
 @dataclass(eq=False)

@@ -27,8 +27,7 @@ def take(b: TensorOps, tensor: Tensor, axis: int, indices: Sequence[int]) -> Ten
     """``numpy.take(tensor, indices, axis)`` for constant indices, all of them in ``[0, size)``."""
     size = tensor.shape[axis]
     if tensor.data is not None:
-        picked = np.take(tensor.data, np.asarray(indices, np.int64), axis)
-        return b.constant(picked, tensor.dtype, tensor.name)
+        return b.derived(tensor, np.take(tensor.data, np.asarray(indices, np.int64), axis))
     if list(indices) == list(range(size)):
         return tensor
     runs = _runs(indices)
@@ -65,7 +64,7 @@ def repeat(b: TensorOps, tensor: Tensor, axis: int, count: int) -> Tensor:
         return tensor
     if tensor.data is not None:
         multiples = [count if each == axis else 1 for each in range(len(target))]
-        return b.constant(np.tile(tensor.data, multiples), tensor.dtype, tensor.name)
+        return b.derived(tensor, np.tile(tensor.data, multiples))
     seen = b.reshape(tensor, (math.prod(before), 1, size * math.prod(after)))
     shape = (seen.shape[0], count, seen.shape[2])
     if tensor.dtype == np.float32:

@@ -16,11 +16,13 @@ from ai_edge_litert import schema_py_generated as schema
 import tdedge
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
-from tdedge_exporters.tflite.assemble import assemble
+from tdedge_exporters.quantize.qdq import strip
+from tdedge_exporters.tflite.assemble import assemble, name_tensors
 from tdedge_exporters.tflite.builder import Builder
+from tdedge_exporters.tflite.integers import quantise
 from tdedge_exporters.tflite.patterns import prepare
 from tdedge_exporters.tflite.program import Program
-from tdedge_exporters.tflite.weights import store_float16
+from tdedge_exporters.tflite.weights import store_float16, store_int8
 from tdedge_exporters.tflite.writer import write
 
 #: Metadata buffers: what the file is, and how its inner tensors are stored.
@@ -37,12 +39,20 @@ def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFA
     Raises:
         UnsupportedError: names the node, its operator, the reason and what to do.
     """
+    grids = None
+    if precision == "int8":
+        model, grids = strip(model)
     graph = model.graph.clone()
     prepare(graph)
     program, builder = assemble(graph, inputs_last=options.input_layout == "nhwc")
+    if grids is not None:
+        quantise(program, builder.holds, grids, integer_io=options.integer_io)
+        name_tensors(builder)
     orders = _orders(program, builder)
     if precision == "float16":
         store_float16(program)
+    elif precision == "int8-weights":
+        store_int8(program)
     about = {
         "schema_version": 1,
         "tdedge_version": tdedge.__version__,
@@ -81,14 +91,23 @@ def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -
     interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner()
     runner(**dict(inputs))
-    found = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
+    found = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
     values = {}
     for name in names:
         if name in found and name in orders:
             shape, axes = orders[name]["shape"], orders[name]["axes"]
-            stored = interpreter.get_tensor(found[name]).reshape([shape[axis] for axis in axes])
+            stored = _real(interpreter.get_tensor(found[name]["index"]), found[name])
+            stored = stored.reshape([shape[axis] for axis in axes])
             values[name] = np.array(stored.transpose(np.argsort(axes)))
     return values
+
+
+def _real(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """What integers with one scale stand for; other elements as they are."""
+    scales, zeros = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
+    if len(scales) != 1:
+        return array
+    return (array.astype(np.float32) - np.float32(zeros[0])) * scales[0]
 
 
 def _orders(program: Program, builder: Builder) -> dict[str, Any]:

@@ -63,6 +63,12 @@ class TensorOps:
         data = np.asarray(array, dtype or np.float32, order="C")
         return Tensor(name, data.shape, data.dtype, data)
 
+    def derived(self, tensor: Tensor, data: Array) -> Tensor:
+        """A constant made of the elements of another one, whose name and origin it keeps."""
+        made = self.constant(data, tensor.dtype, tensor.name)
+        made.origin = tensor.origin
+        return made
+
     def zeros(self, size: int) -> Tensor:
         """A float32 vector of zeros, such as an absent bias."""
         return self.constant(np.zeros(size))
@@ -80,7 +86,7 @@ class TensorOps:
         if tensor.shape == target:
             return tensor
         if tensor.data is not None:
-            return Tensor(tensor.name, target, tensor.dtype, tensor.data.reshape(target))
+            return self.derived(tensor, tensor.data.reshape(target))
         source = self._sources.get(tensor, tensor)
         if source.shape == target:
             return source
@@ -96,7 +102,7 @@ class TensorOps:
         """Axes permuted; neighbours that stay together are one axis, and nothing is done for axes of 1."""
         target = tuple(tensor.shape[axis] for axis in perm)
         if tensor.data is not None:
-            return self.constant(tensor.data.transpose(tuple(perm)), tensor.dtype, tensor.name)
+            return self.derived(tensor, tensor.data.transpose(tuple(perm)))
         groups: list[list[int]] = []
         for axis in (axis for axis in perm if tensor.shape[axis] != 1):
             follows = groups and all(tensor.shape[a] == 1 for a in range(groups[-1][-1] + 1, axis))
@@ -126,7 +132,7 @@ class TensorOps:
         if tensor.data is not None:
             cut = [slice(None)] * len(target)
             cut[axis] = slice(begin, end, step)
-            return self.constant(tensor.data[tuple(cut)], tensor.dtype, tensor.name)
+            return self.derived(tensor, tensor.data[tuple(cut)])
         if count == size:
             return tensor
         before, after = math.prod(target[:axis]), math.prod(target[axis + 1 :])
@@ -148,8 +154,7 @@ class TensorOps:
         if not any(map(sum, pads)):
             return tensor
         if tensor.data is not None:
-            data = np.pad(tensor.data, list(pads), constant_values=value)
-            return self.constant(data, tensor.dtype, tensor.name)
+            return self.derived(tensor, np.pad(tensor.data, list(pads), constant_values=value))
         amounts = self.integers([amount for pad in pads for amount in pad], (len(shape), 2))
         if value == 0:
             return self.emit("PAD", [tensor, amounts], shape, schema.PadOptionsT())

@@ -18,7 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tdedge.errors import UnsupportedError
-from tdedge_exporters.tflite.program import Op, Program, Tensor
+from tdedge_exporters.tflite.program import Op, Program, Scales, Tensor
 
 SIGNATURE = "serving_default"
 
@@ -134,6 +134,8 @@ class _Writer:
         made.type = _TYPES[tensor.dtype.name]
         made.buffer = 0 if tensor.data is None else self._data(tensor.data.astype(tensor.dtype).tobytes())
         made.hasRank = True
+        if tensor.scales is not None:
+            made.quantization = _quantization(tensor.scales)
         return made
 
     def _data(self, content: bytes) -> int:
@@ -165,6 +167,14 @@ class _Writer:
         made.name = name
         made.buffer = self._data(content)
         return made
+
+
+def _quantization(scales: Scales) -> Any:
+    made = schema.QuantizationParametersT()
+    made.scale = scales.scales.astype(np.float32)
+    made.zeroPoint = np.full(len(scales.scales), scales.zero_point, np.int64)
+    made.quantizedDimension = scales.axis
+    return made
 
 
 def _buffer(content: bytes | None) -> Any:

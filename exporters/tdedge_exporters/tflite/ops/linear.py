@@ -51,7 +51,8 @@ def lower_gemm(b: Builder, node: ir.Node) -> None:
         if bias is not None:
             addend = None
         x, weight = _rows(b, node, weight, flip=flip[0])
-        made = fully_connected(b, x, b.constant(weight), b.zeros(outputs) if bias is None else bias)
+        w = _weights(b, second, weight)
+        made = fully_connected(b, x, w, b.zeros(outputs) if bias is None else bias)
     if addend is not None:
         shape = (1,) * (2 - len(b.shape(addend))) + b.shape(addend)
         made = b.binary("ADD", made, _scaled(b, b.get(addend, FIRST, shape), beta))
@@ -96,6 +97,12 @@ def _rows(b: Builder, node: ir.Node, weight: Array, *, flip: bool = False) -> tu
     return x, weight if of == FIRST else _stored_columns(weight, of)
 
 
+def _weights(b: Builder, value: ir.Value | None, array: Array) -> Tensor:
+    made = b.constant(array, name=(value.name if value is not None else None) or "")
+    made.origin = made.name
+    return made
+
+
 def _stored_columns(weight: Array, of: Order) -> Array:
     """Columns of ``(out, c*s)`` in the order the input's features are stored: ``(s, c)``."""
     rows = weight.shape[0]
@@ -120,7 +127,8 @@ def lower_matmul(b: Builder, node: ir.Node) -> None:
     if weight is not None and math.prod(weight.shape[:-2]) == 1:
         matrix = weight.reshape(-1, 1) if weight.ndim == 1 else weight.reshape(weight.shape[-2:])
         x, columns = _rows(b, node, _float(b, node, matrix).T)
-        made = fully_connected(b, x, b.constant(columns), b.zeros(columns.shape[0]))
+        w = _weights(b, node.inputs[1], columns)
+        made = fully_connected(b, x, w, b.zeros(columns.shape[0]))
         b.put(result, made)
         return
     left, right = b.shape(node.inputs[0]), b.shape(node.inputs[1])

@@ -349,4 +349,4 @@ def _unit_detail(unit: Unit) -> Any:
 def _node_detail(unit: Unit) -> list[Any]:
     node = unit.nodes[0]
     attributes = {name: str(attribute.value) for name, attribute in sorted(node.attributes.items())}
-    return [node.op_type, len(unit.inputs), attributes]
+    return [node.op_type, len(unit.inputs), attributes, *(after.op_type for after in unit.nodes[1:])]

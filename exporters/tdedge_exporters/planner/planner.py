@@ -71,7 +71,7 @@ def plan(
     progress: Progress = SILENT,
 ) -> Planned:
     """Choose the fastest forms for ``model``; where the plan is not faster the result is ``model`` itself."""
-    net = network(model)
+    net = network(model, integers=pricing.target.precision == "int8")
     offered = candidates(net, scope)
     free = _without_choice(offered)
     priced = [candidate for candidate in offered if id(candidate) not in free]

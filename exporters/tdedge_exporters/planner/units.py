@@ -1,7 +1,8 @@
 """A network as the planner sees it: units, in execution order, and the values between them.
 
     factor   Conv, Gemm or MatMul with constant weights, with its activation (see ``factor_nodes``)
-    map      element-wise operators: the same in every layout
+    map      element-wise operators: the same in every layout; in integers a sum and the ReLU behind it are one,
+             which runtimes then compute together
     pool     MaxPool and AveragePool
     opaque   everything else: stays as it is, reads and gives native tensors
 
@@ -11,7 +12,7 @@ between: what a form may rewrite as a whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx_ir as ir
@@ -21,6 +22,7 @@ from tdedge.errors import UnsupportedError
 from tdedge.factor import Factor, Shape
 from tdedge_exporters import graph as g
 from tdedge_exporters.factor_nodes import FactorNode, activation_of, read, with_activation
+from tdedge_exporters.quantize.scheme import is_cut
 
 #: Element-wise operators with one computed input, or several of one shape.
 MAPS = frozenset(
@@ -139,8 +141,12 @@ def refusal(model: ir.Model) -> str | None:
     return None
 
 
-def network(model: ir.Model) -> Network:
+def network(model: ir.Model, *, integers: bool = False) -> Network:
     """The units of the main graph of ``model``.
+
+    Args:
+        model: float32, also where it will be quantised.
+        integers: whether it will.
 
     Raises:
         UnsupportedError: where :func:`refusal` has a reason.
@@ -154,6 +160,8 @@ def network(model: ir.Model) -> Network:
         if id(node) in taken or _is_constant(node):
             continue
         unit = _unit(len(units), node, refusals)
+        if integers:
+            unit = _with_cut(unit)
         taken.update(id(each) for each in unit.nodes)
         units.append(unit)
     return Network(model, tuple(units), tuple(refusals))
@@ -176,6 +184,14 @@ def _unit(index: int, node: ir.Node, refusals: list[tuple[str, str]]) -> Unit:
         elif node.op_type in POOLS and len(node.outputs) == 1 and static_shape(node.outputs[0]):
             kind = "pool"
     return Unit(index, kind, (node,), inputs if kind != "opaque" else tuple(_read(node)), tuple(node.outputs))
+
+
+def _with_cut(unit: Unit) -> Unit:
+    """A sum together with the ReLU that alone reads it."""
+    after = g.only_user(unit.outputs[0]) if unit.kind == "map" and unit.nodes[0].op_type == "Add" else None
+    if after is None or not is_cut(after):
+        return unit
+    return replace(unit, nodes=(*unit.nodes, after), outputs=tuple(after.outputs))
 
 
 def _is_constant(node: ir.Node) -> bool:

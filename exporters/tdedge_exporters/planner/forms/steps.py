@@ -88,8 +88,8 @@ def pool_of(node: ir.Node) -> Pool | None:
 def emit_map(
     e: Emitter, unit: Unit, inputs: Sequence[ir.Value], layout: Layout = Layout.NATIVE, repeat: int = 1
 ) -> ir.Value:
-    """The element-wise node of ``unit`` on tensors of one layout; channels ``repeat`` times over."""
-    node = unit.nodes[0]
+    """The element-wise nodes of ``unit`` on tensors of one layout; channels ``repeat`` times over."""
+    node, *cuts = unit.nodes
     shape = unit.output_shape
     given = dict(zip(unit.inputs, inputs, strict=True))
     operands: list[ir.Value | None] = []
@@ -112,6 +112,9 @@ def emit_map(
         made.type = unit.outputs[0].type
         for attribute in node.attributes.values():
             e.nodes[-1].attributes.add(attribute)
+        for cut in cuts:
+            bounds = [None if value is None else e.adopt(value) for value in cut.inputs[1:]]
+            made = e.op(cut.op_type, [made, *bounds], shape_of(made))
         return made
 
     return frame_by_frame(make, *inputs)

@@ -1,7 +1,8 @@
 """What every lowering takes and gives, and the explicit list of targets.
 
-A target is written ``runtime`` or ``runtime:precision``; float32 is the default and float16 is never
-chosen for the user. Each runtime's file has two functions::
+A target is written ``runtime`` or ``runtime:precision``; float32 is the default and no other is ever chosen
+for the user. An int8 target takes a QDQ graph (:mod:`tdedge_exporters.quantize`), every other one the float32
+graph. Each runtime's file has two functions::
 
     lower(model, folder, precision, options) -> Lowered   write the files of one target
     probe(entry, inputs, names) -> dict                   values of named inner tensors, to explain
@@ -25,9 +26,20 @@ from tdedge.errors import MissingError, UsageError
 
 #: runtime -> (module with ``lower`` and ``probe``, import name of the runtime, extra, precisions)
 TARGETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "onnxruntime": ("tdedge_exporters.onnxruntime", "onnxruntime", "all", ("float32", "int8")),
-    "openvino": ("tdedge_exporters.openvino", "openvino", "openvino", ("float32", "float16", "int8")),
-    "tflite": ("tdedge_exporters.tflite", "ai_edge_litert", "tflite", ("float32", "float16", "int8")),
+    "onnxruntime": (
+        "tdedge_exporters.onnxruntime",
+        "onnxruntime",
+        "all",
+        ("float32", "int8", "int8-weights"),
+    ),
+    "openvino": (
+        *("tdedge_exporters.openvino", "openvino", "openvino"),
+        ("float32", "float16", "bfloat16", "int8", "int8-weights"),
+    ),
+    "tflite": (
+        *("tdedge_exporters.tflite", "ai_edge_litert", "tflite"),
+        ("float32", "float16", "int8", "int8-weights"),
+    ),
 }
 
 #: What an export is lowered to unless told.
@@ -39,13 +51,18 @@ INPUT_LAYOUTS = ("nchw", "nhwc")
 
 @dataclass(frozen=True)
 class Target:
-    """A runtime and the precision its weights are stored in."""
+    """A runtime and a precision: of its weights, with int8 of its arithmetic, with bfloat16 of that alone."""
 
     runtime: str
     precision: str = "float32"
 
     def __str__(self) -> str:
         return self.runtime if self.precision == "float32" else f"{self.runtime}:{self.precision}"
+
+    @property
+    def calibrated(self) -> bool:
+        """True where activations are whole numbers too, so that data must show their ranges."""
+        return self.precision == "int8"
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -130,6 +147,12 @@ def parse_targets(text: str | Sequence[str]) -> list[Target]:
     if not targets:
         raise UsageError(f"no target in {text!r}; expected one of {', '.join(TARGETS)}")
     return targets
+
+
+def in_int8(targets: Sequence[Target]) -> list[Target]:
+    """``targets`` with those that name no precision made int8, each once, in order."""
+    made = (Target(t.runtime, "int8") if t.precision == "float32" else t for t in targets)
+    return list(dict.fromkeys(made))
 
 
 def require(target: Target) -> None:

@@ -4,6 +4,10 @@ The ``.ort`` form and ``required_operators.config`` exist for builds of ONNX Run
 operators a model needs; they make the binary smaller, not the model faster (source: ONNX Runtime's
 "ORT format models" and "Custom build" documentation). The optimised graph is fixed for generic
 hardware there (no NCHWc layout), so the file runs on any CPU.
+
+An int8 file is the QDQ graph itself: when it is loaded, ONNX Runtime fuses each operator with the
+``DequantizeLinear`` before and the ``QuantizeLinear`` behind it into one on integers. ``int8-weights`` is the
+float32 graph with its weights in 8 bits; it has no ``.ort`` form, which would hold them widened.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
+from tdedge_exporters import graph as g
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
+from tdedge_exporters.quantize.weights_only import quantize_weights
 from tdedge_runtimes.privacy import import_onnxruntime
 
 onnxruntime = import_onnxruntime()
@@ -28,22 +35,84 @@ onnxruntime = import_onnxruntime()
 _EXPLAINED = "the graph is valid ONNX but ONNX Runtime refuses it"
 
 
+#: Sums of products, as ONNX Runtime names them when they are on floats.
+_PRODUCTS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+#: Integer operators whose results are float32.
+_TO_FLOAT = ("DequantizeLinear", "MatMulIntegerToFloat", "QGemm")
+_INTEGERS = (ir.DataType.INT8, ir.DataType.UINT8)
+
+
 def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFAULTS) -> Lowered:
-    """Write ``model.onnx`` (``model-int8.onnx``; and ``model.ort``, ``required_operators.config``) into ``folder``.
+    """Write ``model.onnx`` (and ``model.ort``, ``required_operators.config``) into ``folder``.
+
+    The names of other precisions end in it: ``model-int8.onnx``.
+
+    Args:
+        model: for int8 a QDQ graph, else of floats.
+        folder: where to.
+        precision: ``float32``, ``int8`` or ``int8-weights``.
+        options: ``minimal`` has an effect.
 
     Raises:
         UnsupportedError: when ONNX Runtime cannot load the graph; names its reason.
     """
     entry = folder / ("model.onnx" if precision == "float32" else f"model-{precision}.onnx")
-    ir.save(model, entry)
+    ir.save(quantize_weights(model) if precision == "int8-weights" else model, entry)
     try:
         _session(entry)
     except Exception as error:
         raise UnsupportedError(f"onnxruntime: {_EXPLAINED}: {error}") from error
     files = [entry]
-    if options.minimal:
+    if options.minimal and precision != "int8-weights":
         files += _minimal(entry, folder)
-    return Lowered(Target("onnxruntime", precision), entry, tuple(files), onnxruntime.__version__)
+    notes = _notes(entry) if precision == "int8" else ()
+    return Lowered(
+        Target("onnxruntime", precision), entry, tuple(files), onnxruntime.__version__, notes=notes
+    )
+
+
+def integer_operators(path: Path) -> dict[str, int]:
+    """Kind of operator, such as ``QLinearConv`` -> how many ONNX Runtime executes on 8-bit integers here."""
+    return dict(Counter(node.op_type for node, whole in _executed(path) if whole))
+
+
+def float_operators(path: Path) -> dict[str, str]:
+    """Operators that ONNX Runtime executes on floats here, name -> kind; conversions are not among them."""
+    convert = ("QuantizeLinear", "DequantizeLinear")
+    return {
+        g.node_name(node): node.op_type
+        for node, whole in _executed(path)
+        if not whole and node.op_type not in convert
+    }
+
+
+def _executed(path: Path) -> Iterator[tuple[ir.Node, bool]]:
+    """Nodes of the graph after ONNX Runtime's own rewrites, and whether they are on integers."""
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        _session(path, optimised)
+        graph = ir.load(optimised).graph
+    whole = {value for value in graph.inputs if value.dtype in _INTEGERS}
+    for node in graph:
+        on_integers = node.op_type != "DequantizeLinear" and any(value in whole for value in node.inputs)
+        if node.op_type == "QuantizeLinear" or (on_integers and not _gives_floats(node)):
+            whole.update(node.outputs)
+        yield node, on_integers
+
+
+def _gives_floats(node: ir.Node) -> bool:
+    """True for an operator on integers without a grid for its result."""
+    return node.op_type in _TO_FLOAT and not (node.op_type == "QGemm" and len(node.inputs) > 7)
+
+
+def _notes(entry: Path) -> tuple[str, ...]:
+    """What of an int8 file is computed in float32 all the same."""
+    names = [name for name, kind in float_operators(entry).items() if kind in _PRODUCTS]
+    return (f"ONNX Runtime computes {len(names)} products in float32: {_few(names)}",) if names else ()
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -60,8 +129,10 @@ def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -
     return dict(zip(wanted, results, strict=True))
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, optimised: Path | None = None) -> Any:
     options = onnxruntime.SessionOptions()
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -86,9 +157,10 @@ def _minimal(entry: Path, folder: Path) -> list[Path]:
         raise UnsupportedError(f"onnxruntime: no .ort form of this graph: {error}") from error
     finally:
         logging.disable(level)
-    written = folder / "model.required_operators.config"
+    written = folder / f"{entry.stem}.required_operators.config"
     operators = [line for line in written.read_text().splitlines() if not line.startswith("#")]
     written.unlink()
-    config = folder / "required_operators.config"
-    config.write_text("# Operators model.ort needs\n" + "\n".join(filter(None, operators)) + "\n")
-    return [folder / "model.ort", config]
+    ort = entry.with_suffix(".ort")
+    config = folder / f"required_operators{entry.stem.removeprefix('model')}.config"
+    config.write_text(f"# Operators {ort.name} needs\n" + "\n".join(filter(None, operators)) + "\n")
+    return [ort, config]

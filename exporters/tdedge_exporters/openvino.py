@@ -1,8 +1,13 @@
-"""Lowering to OpenVINO IR (``.xml`` and ``.bin``), in float32 or, when asked for, float16.
+"""Lowering to OpenVINO IR (``.xml`` and ``.bin``), in float32 or, when asked for, another precision.
 
 The graph is read by OpenVINO's own ONNX front end in this process; the converter command, which reports
 usage over the network, is not used. ``save_model`` would store float16 weights unasked, so its
-``compress_to_fp16`` is always given.
+``compress_to_fp16`` is always given. A bfloat16 file holds what the float32 one does: the precision is that
+of the execution.
+
+An int8 file is the QDQ graph as OpenVINO reads it (``FakeQuantize``, 8-bit weights); what the plug-in really
+executes on integers is read from its execution graph. ``int8-weights`` is the float32 graph with its weights
+in 8 bits, widened when the file is loaded.
 """
 
 from __future__ import annotations
@@ -17,17 +22,31 @@ import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
+from tdedge_exporters.quantize.weights_only import quantize_weights
 from tdedge_runtimes.privacy import import_openvino
 
 openvino = import_openvino()
 
 
+#: Layers of the execution graph that sum products.
+_PRODUCTS = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul")
+_INTEGERS = ("i8", "u8")
+
+
 def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFAULTS) -> Lowered:
     """Write ``model.xml`` and ``model.bin`` (``model-float16.*``) into ``folder``; no option has an effect.
+
+    Args:
+        model: for int8 a QDQ graph, else of floats.
+        folder: where to.
+        precision: ``float32``, ``float16``, ``bfloat16``, ``int8`` or ``int8-weights``.
+        options: of no use here.
 
     Raises:
         UnsupportedError: when OpenVINO cannot read or compile the graph; names its reason.
     """
+    if precision == "int8-weights":
+        model = quantize_weights(model)
     stem = "model" if precision == "float32" else f"model-{precision}"
     entry = folder / f"{stem}.xml"
     core = openvino.Core()
@@ -38,14 +57,41 @@ def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFA
             read = core.read_model(source)
             _name_nodes(read)
             openvino.save_model(read, entry, compress_to_fp16=precision == "float16")
-            core.compile_model(core.read_model(entry), "CPU", _float32())
+            compiled = core.compile_model(core.read_model(entry), "CPU", _float32())
         except RuntimeError as error:
             lines = str(error).replace(scratch, "").splitlines()
             reason = " ".join(line for line in lines if not line.startswith(("Exception from", "Check '")))
             raise UnsupportedError(f"openvino: cannot lower this graph: {reason}") from error
     version = openvino.get_version().split("-")[0]
     files = (entry, entry.with_suffix(".bin"))
-    return Lowered(Target("openvino", precision), entry, files, version)
+    notes = _notes(compiled) if precision == "int8" else ()
+    return Lowered(Target("openvino", precision), entry, files, version, notes=notes)
+
+
+def products(path: Path) -> dict[str, bool]:
+    """Convolutions and matrix products as the plug-in executes them here: name -> whether on integers.
+
+    From the execution graph, after everything was fused.
+    """
+    return _products(openvino.Core().compile_model(str(path), "CPU", _float32()))
+
+
+def _products(compiled: Any) -> dict[str, bool]:
+    found = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        about = {key: str(node.get_rt_info()[key].value) for key in ("layerType", "primitiveType")}
+        if about["layerType"] in _PRODUCTS:
+            # The kernel's name ends in what it computes in; "runtimePrecision" is that of a weight at times.
+            kind = about["primitiveType"].rpartition("_")[2].lower()
+            found[node.get_friendly_name().removesuffix("/WithoutBiases")] = kind in _INTEGERS
+    return found
+
+
+def _notes(compiled: Any) -> tuple[str, ...]:
+    """What of an int8 file is computed in float32 all the same."""
+    names = [name for name, whole in _products(compiled).items() if not whole]
+    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return (f"OpenVINO computes {len(names)} products in float32: {some}",) if names else ()
 
 
 def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,12 +1,13 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
+from support.eight_bits import clip, lowered, quantised, residual, samples
 from support.graphs import Net
 from support.networks import classifier
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import Options, Target
-from tdedge_exporters.onnxruntime import lower
+from tdedge_exporters.onnxruntime import float_operators, integer_operators, lower
 from tdedge_exporters.verify import random_inputs
 from tdedge_runtimes.session import open_session
 
@@ -65,3 +66,46 @@ def test_graph_that_the_runtime_refuses(tmp_path):
     with pytest.raises(UnsupportedError, match=r"onnxruntime: .*refuses it.*example\.com") as raised:
         lower(model, tmp_path, "float32")
     assert "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["residual", "clip"])
+def test_int8_is_executed_on_integers(tmp_path, name):
+    model = {"residual": residual, "clip": clip}[name]()
+    made = lowered(model, tmp_path, "onnxruntime:int8")
+    assert [path.name for path in made.files] == ["model-int8.onnx"]
+    assert made.notes == ()
+    found = integer_operators(made.entry)
+    assert found["QLinearConv"] == 4
+    assert found["QGemm"] == 1
+    assert found.get("QLinearAdd", 0) == (name == "residual")
+    assert found["QLinearGlobalAveragePool"] == 1
+    assert float_operators(made.entry) == {}
+
+
+def test_a_product_that_stays_float_is_found_and_noted(tmp_path):
+    made = lower(quantised(residual(), keep=("n_y",)).model, tmp_path, "int8")
+    assert integer_operators(made.entry)["QLinearConv"] == 4
+    assert float_operators(made.entry) == {"n_y": "Gemm"}
+    assert made.notes == ("ONNX Runtime computes 1 products in float32: n_y",)
+
+
+def test_a_float_file_has_no_integer_operator(tmp_path):
+    made = lower(residual(), tmp_path, "float32")
+    assert integer_operators(made.entry) == {}
+    assert len(float_operators(made.entry)) >= 5
+
+
+def test_minimal_forms_of_two_precisions_stand_side_by_side(tmp_path):
+    lower(residual(), tmp_path, "float32", Options(minimal=True))
+    made = lowered(residual(), tmp_path, "onnxruntime:int8", minimal=True)
+    names = ["model-int8.onnx", "model-int8.ort", "required_operators-int8.config"]
+    assert [path.name for path in made.files] == names
+    assert len(list(tmp_path.iterdir())) == 6
+    (feed,) = samples(residual(), 1)
+    values = []
+    for path in made.files[:2]:
+        with open_session("onnxruntime", path, precision="int8") as session:
+            values.append(session.run(feed)["y"])
+    assert np.abs(values[0] - values[1]).max() < 0.05 * np.abs(values[0]).max()
+    weights = lower(residual(), tmp_path, "int8-weights", Options(minimal=True))
+    assert [path.name for path in weights.files] == ["model-int8-weights.onnx"]

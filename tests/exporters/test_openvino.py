@@ -3,12 +3,13 @@ import tempfile
 
 import numpy as np
 import pytest
+from support.eight_bits import clip, lowered, quantised, residual
 from support.graphs import Net
 from support.networks import classifier
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.lowering import Target
-from tdedge_exporters.openvino import lower
+from tdedge_exporters.openvino import lower, products
 
 
 def weights(model) -> list[np.ndarray]:
@@ -79,3 +80,37 @@ def test_graph_that_the_runtime_cannot_read(tmp_path):
         lower(net.model(), tmp_path, "float32")
     assert tempfile.gettempdir() not in raised.value.message
     assert "src/" not in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["residual", "clip"])
+def test_int8_is_executed_on_integers(tmp_path, name):
+    model = {"residual": residual, "clip": clip}[name]()
+    made = lowered(model, tmp_path, "openvino:int8")
+    assert [path.name for path in made.files] == ["model-int8.xml", "model-int8.bin"]
+    found = products(made.entry)
+    assert len(found) == 5
+    assert sum(found.values()) == 5
+    assert made.notes == ()
+    assert constants((tmp_path / "model-int8.xml").read_text()) >= {"i8"}
+    assert not any(products(lower(model, tmp_path, "float32").entry).values())
+
+
+def test_a_product_that_stays_float_is_found_and_noted(tmp_path):
+    made = lower(quantised(residual(), keep=("n_y",)).model, tmp_path, "int8")
+    found = products(made.entry)
+    assert [name for name, whole in found.items() if not whole] == ["n_y"]
+    assert made.notes == ("OpenVINO computes 1 products in float32: n_y",)
+
+
+def test_weights_of_eight_bits_stay_so_in_the_file(tmp_path):
+    made = lower(residual(), tmp_path, "int8-weights")
+    assert [path.name for path in made.files] == ["model-int8-weights.xml", "model-int8-weights.bin"]
+    full = lower(residual(), tmp_path, "float32")
+    assert made.files[1].stat().st_size < 0.3 * full.files[1].stat().st_size
+    assert not any(products(made.entry).values())
+
+
+def test_bfloat16_files_are_those_of_float32(tmp_path):
+    made, full = (lower(residual(), tmp_path, precision) for precision in ("bfloat16", "float32"))
+    assert made.files[1].name == "model-bfloat16.bin"
+    assert made.files[1].read_bytes() == full.files[1].read_bytes()

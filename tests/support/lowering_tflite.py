@@ -55,12 +55,16 @@ def lowered(model: ir.Model, layout: str = "nchw", precision: str = "float32") -
     copy, _ = rewrite(model)
     with tempfile.TemporaryDirectory() as folder:
         made = lower(copy, Path(folder), precision, Options(input_layout=layout))
-        content = made.entry.read_bytes()
+        return loaded(made.entry.read_bytes(), layout, made.notes)
+
+
+def loaded(content: bytes, layout: str = "nchw", notes: tuple[str, ...] = ()) -> LoweredFile:
+    """A ``.tflite`` file, loaded."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     details = interpreter._get_ops_details()
     ops = [detail["op_name"] for detail in details if detail["op_name"] != "DELEGATE"]
-    return LoweredFile(content, interpreter, layout, ops, _plan(interpreter, details), made.notes)
+    return LoweredFile(content, interpreter, layout, ops, _plan(interpreter, details), notes)
 
 
 def _plan(interpreter: Interpreter, details: list[dict]) -> list[str]:

@@ -15,7 +15,7 @@ Source: TensorFlow Lite 8-bit quantization specification.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,27 +46,39 @@ _SUMS, _PRODUCTS, _CONVOLUTIONS = (2.0**-10, 2.0**8), (2.0**-16, 2.0**8), (2.0**
 _MOST_NAMES = 8
 
 
+_NO_FORM = "XNNPACK has no integer form of them"
+_NO_RANGE = "nothing is known of the range of what they read or give"
+_NO_WEIGHTS = "their weights are not on a grid"
+_FAR = "the scales of what they read and give are too far apart"
+
+
 class _Stays(Exception):
     """An operator stays float32; the text says why."""
 
 
-def quantise(program: Program, holds: Held, grids: Grids, *, integer_io: bool) -> None:
+def quantise(
+    program: Program, holds: Held, sources: Mapping[Tensor, Tensor], grids: Grids, *, integer_io: bool
+) -> None:
     """Make a program one of integers, in place.
 
     Args:
         program: of float32 tensors, weights on their grids.
         holds: tensor -> the network's value it holds; gets the tensors of integers.
+        sources: view -> the tensor it is a reshape of.
         grids: of the network's values and weights.
         integer_io: inputs and outputs that have grids are integers, instead of float32 numbers that the
             file converts.
     """
-    _Integers(program, holds, grids, integer_io=integer_io).run()
+    known = spread(program, holds, sources, grids.activations)
+    _Integers(program, holds, known, grids, integer_io=integer_io).run()
 
 
 class _Integers:
-    def __init__(self, program: Program, holds: Held, grids: Grids, *, integer_io: bool) -> None:
-        self.program, self.holds, self.grids, self.integer_io = program, holds, grids, integer_io
-        self.known = spread(program, holds, grids.activations)
+    def __init__(
+        self, program: Program, holds: Held, known: dict[Tensor, Grid], grids: Grids, *, integer_io: bool
+    ) -> None:
+        self.program, self.holds, self.known, self.grids = program, holds, known, grids
+        self.integer_io = integer_io
         self.ops: list[Op] = []
         self.whole: dict[Tensor, Tensor] = {}  # a tensor of the float32 program -> its integers
         self.real: dict[Tensor, Tensor] = {}  # one that was made of integers -> its float32 numbers
@@ -133,7 +145,7 @@ class _Integers:
         form = self.forms.get(op.code)
         try:
             if form is None:
-                raise _Stays("XNNPACK has no integer form")
+                raise _Stays(_NO_FORM)
             form(op)
         except _Stays as stays:
             self._keep(op, str(stays))
@@ -161,7 +173,7 @@ class _Integers:
     def _move(self, op: Op) -> None:
         data = operands(op)
         if not data:
-            raise _Stays("what it reads is constant")
+            raise _Stays(_NO_FORM)
         result = op.outputs[0]
         read, given = {self._grid(tensor) for tensor in data}, self._grid(result)
         grid = read.pop() if len(read) == 1 else given
@@ -172,7 +184,7 @@ class _Integers:
         """An activation or a bound by itself: where its result's grid ends, else inside a product with 1."""
         data, result = operands(op), op.outputs[0]
         if len(data) != 1:
-            raise _Stays("XNNPACK has no integer form")
+            raise _Stays(_NO_FORM)
         before, after = self._grid(data[0]), self._grid(result)
         low, high = _bounds(op)
         half = after.scale / 2
@@ -180,7 +192,7 @@ class _Integers:
             self._give(result, self._as_whole(data[0], after))
             return
         if op.code not in ACTIVATIONS:
-            raise _Stays("XNNPACK has no integer form")
+            raise _Stays(_NO_FORM)
         options = schema.MulOptionsT()
         options.fusedActivationFunction = ACTIVATIONS[op.code]
         self._require((before.scale / after.scale,), _PRODUCTS)
@@ -192,11 +204,11 @@ class _Integers:
         data, weight, bias = (*op.inputs, None)[:3]
         result, axis = op.outputs[0], axis_of(op)
         if data is None or weight is None or weight.data is None or axis is None:
-            raise _Stays("its weights are computed")
+            raise _Stays(_NO_WEIGHTS)
         if weight.origin not in self.grids.weights:
-            raise _Stays("its weights are not on a grid")
+            raise _Stays(_NO_WEIGHTS)
         if bias is not None and bias.data is None:
-            raise _Stays("its bias is computed")
+            raise _Stays(_NO_WEIGHTS)
         before, after = self._grid(data), self._grid(result)
         scales = self._weight_scales(weight, axis)
         self._require(before.scale * scales.astype(np.float64) / after.scale, _CONVOLUTIONS)
@@ -218,7 +230,7 @@ class _Integers:
         assert weight.data is not None
         scales = self.grids.weights[weight.origin].scales
         if len(scales) != weight.shape[axis]:
-            raise _Stays("its weights are not on a grid")
+            raise _Stays(_NO_WEIGHTS)
         others = tuple(at for at in range(weight.data.ndim) if at != axis)
         return np.where(np.any(weight.data, axis=others), scales, scales.max()).astype(np.float32)
 
@@ -233,7 +245,7 @@ class _Integers:
             for size, (window, stride), out in zip(data.shape[1:3], windows, result.shape[1:3], strict=True)
         ]
         if not is_valid(*axes):
-            raise _Stays("XNNPACK has no integer form")
+            raise _Stays(_NO_FORM)
         self._require((before.scale / taps / after.scale,), _CONVOLUTIONS)
         channels = data.shape[3]
         options = schema.DepthwiseConv2DOptionsT()
@@ -260,7 +272,7 @@ class _Integers:
         after = self._grid(result)
         computed = [self._grid(tensor) for tensor in operands(op)]
         if not computed:
-            raise _Stays("what it reads is constant")
+            raise _Stays(_NO_FORM)
         least = after.scale * _SUMS[0] if op.code != "MUL" else after.scale * _PRODUCTS[0] / computed[0].scale
         grids = [self._operand(tensor, 2 * least) for tensor in op.inputs if tensor is not None]
         if op.code == "MUL":
@@ -293,14 +305,14 @@ class _Integers:
 
     def _grid(self, tensor: Tensor) -> Grid:
         if tensor not in self.known:
-            raise _Stays(f"nothing is known of the range of {tensor.name!r}")
+            raise _Stays(_NO_RANGE)
         return self.known[tensor]
 
     @staticmethod
     def _require(ratios: Array | Sequence[float], limits: tuple[float, float]) -> None:
         array = np.asarray(ratios, np.float64)
         if (array < limits[0]).any() or (array >= limits[1]).any():
-            raise _Stays("the scales of its tensors are too far apart")
+            raise _Stays(_FAR)
 
     @staticmethod
     def _new(name: str, shape: Shape, grid: Grid) -> Tensor:

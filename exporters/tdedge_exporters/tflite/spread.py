@@ -42,29 +42,31 @@ def operands(op: Op) -> list[Tensor]:
 
 def is_repetition(op: Op) -> bool:
     """True for the product with ones that repeats a tensor."""
-    return op.code == "MUL" and any(
-        t is not None and t.data is not None and bool((t.data == 1).all()) for t in op.inputs
-    )
+    constants = [tensor.data for tensor in op.inputs if tensor is not None and tensor.data is not None]
+    return op.code == "MUL" and any(bool((data == 1).all()) for data in constants)
 
 
 def spread(
-    program: Program, holds: Mapping[Tensor, tuple[ir.Value, Order]], grids: Mapping[str, Grid]
+    program: Program,
+    holds: Mapping[Tensor, tuple[ir.Value, Order]],
+    sources: Mapping[Tensor, Tensor],
+    grids: Mapping[str, Grid],
 ) -> dict[Tensor, Grid]:
     """The grids of a program's computed tensors; tensors that have none are absent.
 
     Args:
         program: of float32 tensors.
         holds: tensor -> the network's value it holds.
+        sources: view -> the tensor it is a reshape of; views that nothing reads need not be in the program.
         grids: name of a value -> its grid.
     """
-    every = [tensor for op in program.ops for tensor in (*op.outputs, *operands(op))]
-    every += [tensor for _, tensor in (*program.inputs, *program.outputs)]
     found: dict[Tensor, Grid] = {}
-    for tensor in every:
-        held = holds.get(tensor)
-        grid = grids.get(held[0].name or "") if held is not None else None
-        if grid is not None and is_real(tensor):
+    for tensor, (value, _) in holds.items():
+        if (grid := grids.get(value.name or "")) is not None and is_real(tensor) and tensor.data is None:
             found[tensor] = grid
+    for view, source in sources.items():
+        if view in found and source not in holds:
+            found.setdefault(source, found[view])
     while _forwards(program, found) or _backwards(program, found):
         pass
     return found

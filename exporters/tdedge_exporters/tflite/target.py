@@ -46,7 +46,7 @@ def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFA
     prepare(graph)
     program, builder = assemble(graph, inputs_last=options.input_layout == "nhwc")
     if grids is not None:
-        quantise(program, builder.holds, grids, integer_io=options.integer_io)
+        quantise(program, builder.holds, builder.sources, grids, integer_io=options.integer_io)
         name_tensors(builder)
     orders = _orders(program, builder)
     if precision == "float16":
@@ -107,7 +107,7 @@ def _real(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     scales, zeros = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
     if len(scales) != 1:
         return array
-    return (array.astype(np.float32) - np.float32(zeros[0])) * scales[0]
+    return np.asarray((array.astype(np.float32) - np.float32(zeros[0])) * np.float32(scales[0]))
 
 
 def _orders(program: Program, builder: Builder) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class TensorOps:
     def __init__(self) -> None:
         self.program = Program()
         self._reshaped: dict[tuple[Tensor, Shape], Tensor] = {}
-        self._sources: dict[Tensor, Tensor] = {}
+        #: The tensor a view is a reshape of.
+        self.sources: dict[Tensor, Tensor] = {}
         self._integers: dict[tuple[tuple[int, ...], Shape], Tensor] = {}
 
     def emit(
@@ -87,7 +88,7 @@ class TensorOps:
             return tensor
         if tensor.data is not None:
             return self.derived(tensor, tensor.data.reshape(target))
-        source = self._sources.get(tensor, tensor)
+        source = self.sources.get(tensor, tensor)
         if source.shape == target:
             return source
         if (source, target) not in self._reshaped:
@@ -95,7 +96,7 @@ class TensorOps:
             options.newShape = list(target)
             made = self.emit("RESHAPE", [source, self.integers(target)], target, options)
             self._reshaped[source, target] = made
-            self._sources[made] = source
+            self.sources[made] = source
         return self._reshaped[source, target]
 
     def transpose(self, tensor: Tensor, perm: Sequence[int]) -> Tensor:

@@ -97,6 +97,7 @@ class Scope:
         volumes: whether clips are packed as 3-D convolutions too.
         waste: a composed segment is tried where it executes at most this many times the multiply-accumulates
             of its factors.
+        without: forms that are not tried.
     """
 
     lanes: int = 16
@@ -105,6 +106,7 @@ class Scope:
     pad_ranks: bool = True
     volumes: bool = False
     waste: float = 4.0
+    without: frozenset[str] = frozenset()
 
 
 def candidates(net: Network, scope: Scope) -> list[Candidate]:
@@ -213,6 +215,8 @@ def _forms(net: Network, units: tuple[Unit, ...], factor: Factor, scope: Scope) 
             for room in FORMS:
                 for offer in room.offers(wide, inner):
                     if offer.reads is not Layout.NATIVE and offer.reads not in scope.layouts:
+                        continue
+                    if offer.form in scope.without:
                         continue
                     if not _is_own(units, prefix, offer, zeros_in + zeros_out):
                         yield _candidate(units, prefix, wide, inner, offer, zeros_in, zeros_out)

@@ -1,6 +1,7 @@
 """Grids into a graph and out again: ``QuantizeLinear`` and ``DequantizeLinear`` pairs.
 
-``insert`` puts a pair behind every quantised activation, stores weights as 8-bit and biases as 32-bit integers,
+``insert`` puts a pair behind every quantised activation (operators that runtimes would compute in float32 between
+two pairs, though they only move or compare, work on the integers themselves), stores weights as 8-bit and biases as 32-bit integers,
 each behind a ``DequantizeLinear``; ``strip`` takes them out again and gives the float32 graph, its weights on
 their grids, and the grids. A float32 output that has a grid all the same carries it as metadata.
 """
@@ -12,7 +13,7 @@ import onnx_ir as ir
 
 from tdedge_exporters import graph as g
 from tdedge_exporters.quantize.grids import Array, Grid, Grids, WeightGrid
-from tdedge_exporters.quantize.scheme import weight_axis
+from tdedge_exporters.quantize.scheme import WHOLE, weight_axis
 
 #: Metadata key of a graph: names, scales and zero points of its float32 outputs that have a grid.
 EDGES = "tdedge.grid."
@@ -40,6 +41,7 @@ class _Insertion:
         self.scalars: dict[tuple[float, int], tuple[ir.Value, ir.Value]] = {}
         self.weights: dict[ir.Value, ir.Value] = {}
         self.on_grid: dict[ir.Value, Grid] = {}
+        self.whole: dict[ir.Value, ir.Value] = {}
 
     def run(self) -> None:
         nodes = list(self.graph)
@@ -57,37 +59,55 @@ class _Insertion:
                 elif name in self.grids.activations:
                     self._pair(value, node)
 
+    def _reads_integers(self, node: ir.Node | None) -> bool:
+        """True for an operator that works on the integers themselves, all of what it reads and gives on one grid."""
+        if node is None or node.op_type not in WHOLE:
+            return False
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        grids = {self.on_grid.get(value) or self.grids.activations.get(value.name or "") for value in values}
+        return len(grids) == 1 and None not in grids and all(value in self.whole for value in node.inputs)
+
     def _pair(self, value: ir.Value, after: ir.Node | None) -> None:
-        """``value -> QuantizeLinear -> DequantizeLinear`` in the place of ``value``."""
+        """``value -> QuantizeLinear -> DequantizeLinear`` in the place of ``value``; without the first behind integers."""
         grid = self.grids.activations[value.name or ""]
         name = str(value.name)
         scale, zero = self._scalar(grid)
         shape = g.dims(value)
+        made_whole = after is not None and self._reads_integers(after)
         quantise = ir.Node(
             "", "QuantizeLinear", [value, scale, zero], name=self.names.fresh(f"{name}/quantize")
         )
         whole = quantise.outputs[0]
-        whole.name, whole.type = self.names.fresh(f"{name}/q"), ir.TensorType(ir.DataType.UINT8)
+        if made_whole and after is not None:
+            for index, read in enumerate(after.inputs):
+                after.replace_input_with(index, self.whole[read] if read is not None else None)
+            quantise.replace_input_with(0, None)
+            whole = value
+        whole.name = self.names.fresh(f"{name}/q")
+        floats, whole.type = value.type, ir.TensorType(ir.DataType.UINT8)
         back = ir.Node(
             "", "DequantizeLinear", [whole, scale, zero], name=self.names.fresh(f"{name}/dequantize")
         )
         real = back.outputs[0]
-        real.type = value.type
+        real.type = floats if made_whole else value.type
         for made in (whole, real):
             made.shape = None if shape is None else ir.Shape(shape)
         self.on_grid[real] = grid
+        self.whole[real] = whole
         for node, index in list(value.uses()):
-            if node is not quantise:
+            if node is not quantise and node is not back:
                 node.replace_input_with(index, real)
         if value.is_graph_output():
             for index, output in enumerate(self.graph.outputs):
                 if output is value:
                     self.graph.outputs[index] = real
-            real.name, value.name = name, self.names.fresh(f"{name}/float")
+            real.name = name
+            if not made_whole:
+                value.name = self.names.fresh(f"{name}/float")
         else:
             real.name = self.names.fresh(f"{name}/dq")
         if after is not None:
-            self.graph.insert_after(after, [quantise, back])
+            self.graph.insert_after(after, [back] if made_whole else [quantise, back])
         elif (first := next(iter(self.graph), None)) is not None:
             self.graph.insert_before(first, [quantise, back])
 
@@ -190,7 +210,7 @@ def _strip(graph: ir.Graph) -> Grids:
         scales, zeros = g.constant(scale), g.constant(zero)
         assert scales is not None
         result = node.outputs[0]
-        if maker is not None and maker.op_type == "QuantizeLinear":
+        if maker is not None:
             _strip_pair(graph, maker, node, grids)
             continue
         array = g.constant(source)
@@ -219,20 +239,28 @@ def _strip(graph: ir.Graph) -> Grids:
     return grids
 
 
-def _strip_pair(graph: ir.Graph, quantise: ir.Node, back: ir.Node, grids: Grids) -> None:
-    value, scale, zero = quantise.inputs[:3]
+def _strip_pair(graph: ir.Graph, maker: ir.Node, back: ir.Node, grids: Grids) -> None:
+    """Take out what stands behind a value: a pair, or what makes numbers of an operator's integers."""
+    source, scale, zero = back.inputs[:3]
     result = back.outputs[0]
-    assert value is not None
+    is_pair = maker.op_type == "QuantizeLinear"
+    value = maker.inputs[0] if is_pair else source
+    assert value is not None and source is not None
     scales, zeros = g.constant(scale), g.constant(zero)
     assert scales is not None and zeros is not None
-    name = str(value.name)
+    name = str(value.name) if is_pair else str(value.name).removesuffix("/q")
     if result.is_graph_output():
         name = str(result.name)
-        result.name, value.name = None, name
         for index, output in enumerate(graph.outputs):
             if output is result:
                 graph.outputs[index] = value
+    result.name = None
+    value.name, value.type = name, result.type
     ir.convenience.replace_all_uses_with(result, value)
+    if is_pair and source is not value:
+        ir.convenience.replace_all_uses_with(
+            source, value
+        )  # operators on the integers, and other pairs' ends
     grids.activations[name] = Grid(float(scales), int(zeros))
-    graph.remove([back, quantise], safe=True)
+    graph.remove([back, maker] if is_pair else back, safe=True)
     g.drop_unused(graph, [each for each in (scale, zero) if each is not None])

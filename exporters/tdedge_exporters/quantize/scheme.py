@@ -26,6 +26,10 @@ MOVES = frozenset(
         *("SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     )
 )
+#: Of those and of choices among several tensors, what runtimes compute on the integers themselves alone.
+WHOLE = frozenset(("DepthToSpace", "Max", "Min", "SpaceToDepth"))
+#: Choose among several tensors on one grid.
+CHOICES = ("Max", "Min")
 #: Integers in, integers out, each on a grid of its own.
 COMPUTES = ("Add", "Mul", "AveragePool", "GlobalAveragePool")
 #: Activations that a grid applies by being cut off where they are.
@@ -126,7 +130,7 @@ class _Analysis:
             self._product(node, axis)
         elif node.op_type in MOVES and _is_float(node.inputs[0]):
             self._move(node)
-        elif node.op_type == "Concat":
+        elif node.op_type == "Concat" or (node.op_type in CHOICES and _is_computed(node)):
             self._join(node)
         elif node.op_type in COMPUTES and self._reads_integers(node):
             self.wanted.update(self._data(node))
@@ -154,7 +158,7 @@ class _Analysis:
 
     @staticmethod
     def _takes_integers(node: ir.Node) -> bool:
-        known = node.op_type in MOVES or node.op_type in (*COMPUTES, *CUTS, *CURVES, "Concat")
+        known = node.op_type in MOVES or node.op_type in (*COMPUTES, *CUTS, *CURVES, *CHOICES, "Concat")
         return known or weight_axis(node) is not None
 
     def _move(self, node: ir.Node) -> None:
@@ -244,6 +248,12 @@ class _Analysis:
 
 def _is_float(value: ir.Value | None) -> bool:
     return value is not None and value.dtype == ir.DataType.FLOAT
+
+
+def _is_computed(node: ir.Node) -> bool:
+    """True where no input is a constant, and all have one shape."""
+    values = [value for value in node.inputs if value is not None]
+    return all(g.constant(v) is None and g.dims(v) == g.dims(values[0]) for v in values)
 
 
 def _pads_zeros(node: ir.Node) -> bool:

@@ -18,6 +18,8 @@ from rich.console import Console
 
 from benchmarks import formats, tflite, thetis
 from benchmarks.emulated.benchmark import run as run_emulated
+from benchmarks.int8.benchmark import run as run_int8
+from benchmarks.int8.cases import TRAINED_CASES
 from benchmarks.outcome import Outcome
 from benchmarks.ranks.benchmark import run as run_ranks
 from benchmarks.realisation.benchmark import run as run_realisation
@@ -36,7 +38,10 @@ NAMED: dict[str, Callable[..., Outcome]] = {
     "realisation": run_realisation,
     "emulated": run_emulated,
     "ranks": run_ranks,
+    "int8": run_int8,
 }
+#: Those that have rows to choose from.
+CHOOSING = ("realisation", "int8")
 
 _ABOUT = (
     "All forms of a network are interleaved in one run per runtime; `measured` is the speed-up over the "
@@ -81,7 +86,7 @@ def outcome(
 ) -> Outcome:
     """Run one benchmark; ``selection`` is for those that have rows to choose from."""
     if name in NAMED:
-        run = partial(NAMED[name], selection=selection) if name == "realisation" else NAMED[name]
+        run = partial(NAMED[name], selection=selection) if name in CHOOSING else NAMED[name]
         return run(options, progress, quick=quick)
     results = COMPARISONS[name](options, progress, quick=quick)
     document = {"schema_version": 1, "results": [{"network": n, **c.to_json()} for n, c in results]}
@@ -112,7 +117,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="fewer formats, shorter runs")
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.add_argument_group("rows of realisation", "comma-separated; by default all")
+    chosen = parser.add_argument_group("rows of realisation and int8", "comma-separated; by default all")
     for option in ("--networks", "--formats", "--runtimes", "--ranks"):
         chosen.add_argument(option, default="")
     chosen.add_argument("--fresh", action="store_true", help="measure rows that are done again")
@@ -129,7 +134,7 @@ def main() -> int:
     for name in arguments.names or COMPARISONS:
         try:
             rows = (arguments.networks, arguments.formats, arguments.runtimes, arguments.ranks)
-            selection = Selection.parse(*rows, fresh=arguments.fresh)
+            selection = Selection.parse(*rows, fresh=arguments.fresh, others=TRAINED_CASES)
             result = outcome(name, options, progress, quick=arguments.quick, selection=selection)
         except (TdedgeError, RuntimesError) as error:
             sys.stderr.write(f"{name}: {error.message}\n")

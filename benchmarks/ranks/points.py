@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.ranks.choosing import WAYS, plans
 from benchmarks.ranks.networks import NETWORKS, Network
@@ -96,8 +96,7 @@ class Study:
     def _measured(self, network: nn.Module, data: Data) -> list[Point]:
         network.example_input = data.inputs[:1].contiguous()  # type: ignore[assignment]
         dense = read_dense(Source(network))
-        order = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(self.seed))
-        calibration = data.inputs[order[:_CALIBRATION]]
+        calibration = _calibration(data.inputs, self.seed)
         error = moment_error(input_moments(network, calibration, list(dense.sites)))
         chosen = plans(dense, self.network, error, self.times)
         right = accuracy(network, data)
@@ -107,7 +106,7 @@ class Study:
             small = copy.deepcopy(network)
             report = compress(small, plan, example=dense.example)
             before = accuracy(small, data)
-            reconstruct(small, network, calibration, ridge=_RIDGE, sweeps=_SWEEPS)
+            reconstructed(small, network, data.inputs, self.seed)
             share = 1 / report.ratios["macs"]
             found.append(Point(way, index, share, before, accuracy(small, data), 0.0, 0.0))
             model = capture(small, example=dense.example).model
@@ -133,6 +132,16 @@ def trained(name: str, seed: int, data: Data, folder: Path, progress: Progress) 
             torch.save(network.state_dict(), part)
     network.load_state_dict(torch.load(path, weights_only=True))
     return network.eval()
+
+
+def reconstructed(small: nn.Module, dense: nn.Module, inputs: Tensor, seed: int) -> None:
+    """The local reconstruction of a decomposed network, in place, on some of the inputs to learn from."""
+    reconstruct(small, dense, _calibration(inputs, seed), ridge=_RIDGE, sweeps=_SWEEPS)
+
+
+def _calibration(inputs: Tensor, seed: int) -> Tensor:
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
+    return inputs[order[:_CALIBRATION]]
 
 
 def _timed(

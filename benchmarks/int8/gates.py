@@ -1,0 +1,85 @@
+"""What the benchmark must show, from the rows that exist: each gate passes, fails or was not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.int8.rows import NOT_EQUALISED, Row
+from benchmarks.realisation.cases import NETWORKS
+from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS, Gate, failed, median, worst
+
+#: Int8 over the planned float32 network, median of the rows of a runtime.
+FASTER = {"onnxruntime": 2.0, "tflite": 2.0}
+#: Signal-to-noise ratio of every row, by axes of the network.
+SQNR_DB = {3: 30.0, 2: 35.0}
+#: What equalisation adds to it, median of the networks that were trained.
+EQUALISATION_DB = 3.0
+#: R3D-18, Tucker 1/4: dense float32 export over int8.
+R3D18 = {"onnxruntime": 22.0, "openvino": 23.0}
+
+
+def decibels(value: float) -> str:
+    """A ratio for people."""
+    return f"{value:.1f} dB"
+
+
+def gates(rows: Sequence[Row], threads: int) -> list[Gate]:
+    """Every gate of this number of threads."""
+    done = [row for row in rows if not row.error and row.threads == threads]
+    return [*_speed(done), *_quality(done), *_graphs(done), failed(rows, threads)]
+
+
+def _speed(rows: Sequence[Row]) -> Iterator[Gate]:
+    published = [row for row in rows if row.case.network in NETWORKS]
+    for runtime, least in FASTER.items():
+        mine = [row for row in published if row.runtime == runtime]
+        yield median(f"int8 over planned float32, {runtime}", mine, lambda row: row.speedup, least)
+    for runtime, least in R3D18.items():
+        mine = [row for row in rows if row.name == f"r3d18 tucker 1/4 {runtime}"]
+        name = f"R3D-18, Tucker 1/4, int8 over dense float32, {runtime}"
+        yield worst(name, mine, lambda row: row.speedup_dense, least)
+
+
+def _quality(rows: Sequence[Row]) -> Iterator[Gate]:
+    for axes, least in SQNR_DB.items():
+        yield _every(f"signal-to-noise ratio, {axes}-D networks", [r for r in rows if r.axes == axes], least)
+    trained = [row for row in rows if row.is_trained]
+    yield median(
+        "equalisation adds, trained networks, dB",
+        trained,
+        lambda row: row.gain_db(NOT_EQUALISED),
+        EQUALISATION_DB,
+    )
+
+
+def _every(name: str, rows: Sequence[Row], least: float) -> Gate:
+    """No row below; all that are, are named."""
+    required = f"at least {decibels(least)}, every row"
+    known = [(value, row) for row in rows if (value := row.sqnr_db()) is not None]
+    if not known:
+        return Gate(name, required, "", NOT_RUN)
+    low = sorted((value, row.name) for value, row in known if value < least)
+    if not low:
+        smallest, row = min(known, key=lambda pair: pair[0])
+        return Gate(name, required, f"{decibels(smallest)} ({row.name})", PASS)
+    listed = ", ".join(f"{text} {decibels(value)}" for value, text in low)
+    return Gate(name, required, f"{len(low)} of {len(known)} below: {listed}", FAIL)
+
+
+def _graphs(rows: Sequence[Row]) -> Iterator[Gate]:
+    counted = [(row.operators, row) for row in rows if row.operators is not None]
+    lite = [(ops.partitions, row) for ops, row in counted if ops.partitions is not None]
+    yield _all_equal("one XNNPACK partition", "1 partition, every row", lite, 1)
+    inner = [(ops.islands, row) for ops, row in counted if ops.islands is not None]
+    yield _all_equal("no float32 islands", "0 islands, every row", inner, 0)
+    found = [(ops.dynamic, row) for ops, row in counted]
+    yield _all_equal("no dynamically quantised operators", "0 operators, every row", found, 0)
+
+
+def _all_equal(name: str, required: str, counts: Sequence[tuple[int, Row]], wanted: int) -> Gate:
+    if not counts:
+        return Gate(name, required, "", NOT_RUN)
+    other = [f"{row.name} {count}" for count, row in counts if count != wanted]
+    if not other:
+        return Gate(name, required, f"{wanted} in {len(counts)} rows", PASS)
+    return Gate(name, required, f"{len(other)} of {len(counts)} rows: {', '.join(other)}", FAIL)

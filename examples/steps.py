@@ -1,6 +1,7 @@
 """One network of an example through all steps: trained or decomposed, reconstructed, tuned, exported.
 
     dense -> compress -> reconstruct without labels -> fine-tune with the dense teacher -> export -> accuracy
+                                                                                        -> int8, per runtime
 
 A network from random weights is trained on the labels alone.
 """
@@ -10,15 +11,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from examples.cases import Case, plan_for
+from examples.int8 import Integers, Quantising, file_scores
 from examples.tasks import Data, Task
 from tdedge import torch_layers
 from tdedge.artifact import atomic_file, read_manifest
@@ -29,7 +30,6 @@ from tdedge.progress import SILENT, Progress
 from tdedge.training.finetune import finetune
 from tdedge.training.reconstruct import reconstruct
 from tdedge_exporters.export import export
-from tdedge_runtimes.session import open_session
 
 TARGET = "onnxruntime"
 _NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -48,6 +48,7 @@ class Row:
         reconstructed: accuracy after the local reconstruction.
         tuned: accuracy after training.
         exported: accuracy of the exported file in its runtime; None where it was not exported.
+        int8: runtime -> the network on integers; empty where it was not exported.
     """
 
     label: str
@@ -58,6 +59,12 @@ class Row:
     reconstructed: float | None
     tuned: float
     exported: float | None
+    int8: dict[str, Integers] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to export."""
+        return self.exported is not None and bool(self.int8)
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Run:
         row = self._known(case.label)
         if row is None:
             row = self._made(case, plan, dense, data)
-        if self.effort is None or row.exported is not None:
+        if self.effort is None or row.is_done:
             return row
         return self._exported(row, self._untrained(case, plan, data)[0], data)
 
@@ -152,13 +159,19 @@ class Run:
         return data.inputs[order[: self.task.calibration]]
 
     def _exported(self, row: Row, network: nn.Module, data: Data) -> Row:
-        """The row with the accuracy of the exported file, where networks are exported."""
-        if self.effort is None or row.exported is not None:
+        """The row with the accuracy of the exported files, where networks are exported."""
+        if self.effort is None or row.is_done:
             return row
         network.load_state_dict(self._weights(row.label))
         network.eval()
-        self._export(network, data, row.label, self.effort)
-        row = replace(row, exported=file_accuracy(self.folder / row.label, data))
+        folder = self.folder / row.label
+        if row.exported is None:
+            self._export(network, data, row.label, self.effort)
+            row = replace(row, exported=file_accuracy(folder, data))
+            self._keep(row, network)
+        name = read_manifest(folder).inputs[0].name
+        quantising = Quantising(data, name, self._calibration(data), self.effort, self.progress)
+        row = replace(row, int8=quantising.integers(network, folder))
         self._keep(row, network)
         return row
 
@@ -171,7 +184,11 @@ class Run:
 
     def _known(self, label: str) -> Row | None:
         path = self.folder / f"{label}.json"
-        return Row(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        if not path.exists():
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        integers = {runtime: Integers(**each) for runtime, each in values.pop("int8", {}).items()}
+        return Row(**values, int8=integers)
 
     def _keep(self, row: Row, network: nn.Module) -> None:
         with atomic_file(self.folder / f"{row.label}.pt", force=True) as part:
@@ -194,15 +211,7 @@ def accuracy(network: nn.Module, data: Data) -> float:
 
 def file_accuracy(folder: Path, data: Data) -> float:
     """The same of the file in an artifact, one sample at a time in its own runtime."""
-    manifest = read_manifest(folder)
-    entry = manifest.targets[0]
-    name = manifest.inputs[0].name
-    with open_session(entry.runtime, folder / entry.entry, threads=1, precision=entry.precision) as session:
-        outputs = [
-            next(iter(session.run({name: np.ascontiguousarray(sample[None].numpy())}).values()))
-            for sample in data.test_inputs
-        ]
-    right = torch.from_numpy(np.concatenate(outputs)).argmax(1)
+    right = file_scores(folder, read_manifest(folder), data.test_inputs).argmax(1)
     return float((right == data.test_labels).double().mean())
 
 

@@ -1,7 +1,8 @@
 """Run an example: ``python -m examples.train digits|moving_shapes [--formats svd,tucker] [--seeds N]``.
 
-Trains the dense network, compresses it in every format, reconstructs, tunes, exports and measures; writes one
-table as Markdown and JSON. With ``--work FOLDER`` a run that was stopped goes on where it was.
+Trains the dense network, compresses it in every format, reconstructs, tunes, exports and measures, and puts
+every network on integers in three runtimes; writes tables as Markdown and JSON. With ``--work FOLDER`` a run
+that was stopped goes on where it was: networks that are there are not trained again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tdedge_exporters.quantize.quantize import with_any_grids
 
 
 def lower_to_time(model: ir.Model, folder: Path, target: Target) -> Lowered:
-    """Lower a float32 graph; for an integer target with grids that fit nothing, which is all the same in time.
+    """Lower a float32 graph; for an integer target with grids that fit nothing: its time is the same.
 
     Raises:
         UnsupportedError: the target cannot express the graph.

@@ -1,8 +1,8 @@
 """A network as the planner sees it: units, in execution order, and the values between them.
 
     factor   Conv, Gemm or MatMul with constant weights, with its activation (see ``factor_nodes``)
-    map      element-wise operators: the same in every layout; in integers a sum and the ReLU behind it are one,
-             which runtimes then compute together
+    map      element-wise operators: the same in every layout; in integers a sum and the ReLU behind it are
+             one, which runtimes then compute together
     pool     MaxPool and AveragePool
     opaque   everything else: stays as it is, reads and gives native tensors
 

@@ -4,14 +4,15 @@ What lies between two products is free up to one factor per channel: with s_c > 
 
     W1[c] / s_c,  b1[c] / s_c     then     W2[:, c] * s_c
 
-is the same network, also with ReLU, LeakyReLU or pooling between (they are positively homogeneous, and a zero
-of the padding stays zero). One grid for the whole tensor then serves channels of like range. Scaling every channel to
-the same range makes the rounding of activations smallest, but that of W2 larger, whose rows then differ; so
+is the same network, also with ReLU, LeakyReLU or pooling between (they are positively homogeneous, and a
+zero of the padding stays zero). One grid for the whole tensor then serves channels of like range. Scaling
+every channel to the same range makes the rounding of activations smallest, but that of W2 larger, whose rows
+then differ; so
 
     s_c = R_c^a / M_c^(1 - a)      R_c: range of channel c;  M_c: largest weight that reads it
 
-is tried for some a, and the one with the least noise behind W2 is taken, by the model of independent roundings
-(step^2 / 12 each):
+is tried for some a, and the one with the least noise behind W2 is taken, by the model of independent
+roundings (step^2 / 12 each):
 
     noise = sum_o [ step_x^2 / 12 * sum_c,t (W2[o,c,t] s_c)^2  +  step_o^2 / 12 * sum_c,t E[x_c^2] / s_c^2 ]
 

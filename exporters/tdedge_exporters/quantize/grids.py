@@ -57,7 +57,8 @@ class Grid:
 
     def quantise(self, array: Array) -> NDArray[np.uint8]:
         """The integers nearest to ``array``; what lies outside is cut off."""
-        return np.clip(np.rint(array / self.scale) + self.zero_point, 0, LEVELS).astype(np.uint8)
+        levels: Array = np.clip(np.rint(array / self.scale) + self.zero_point, 0, LEVELS)
+        return levels.astype(np.uint8)
 
     def round(self, array: Array) -> Array:
         """``array`` on the grid, in its own type."""

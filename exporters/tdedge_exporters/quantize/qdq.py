@@ -1,9 +1,10 @@
 """Grids into a graph and out again: ``QuantizeLinear`` and ``DequantizeLinear`` pairs.
 
-``insert`` puts a pair behind every quantised activation (operators that runtimes would compute in float32 between
-two pairs, though they only move or compare, work on the integers themselves), stores weights as 8-bit and biases as 32-bit integers,
-each behind a ``DequantizeLinear``; ``strip`` takes them out again and gives the float32 graph, its weights on
-their grids, and the grids. A float32 output that has a grid all the same carries it as metadata.
+``insert`` puts a pair behind every quantised activation, stores weights as 8-bit and biases as 32-bit integers,
+each behind a ``DequantizeLinear``. Operators that only move or compare numbers, but that runtimes would compute
+in float32 between two pairs, work on the integers themselves. ``strip`` takes all of it out again and gives the
+float32 graph, its weights on their grids, and the grids. A float32 output that has a grid all the same carries
+it as metadata.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Insertion:
                     self._pair(value, node)
 
     def _reads_integers(self, node: ir.Node | None) -> bool:
-        """True for an operator that works on the integers themselves, all of what it reads and gives on one grid."""
+        """True for an operator that works on the integers themselves, all that it reads and gives on one grid."""
         if node is None or node.op_type not in WHOLE:
             return False
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
@@ -68,7 +69,7 @@ class _Insertion:
         return len(grids) == 1 and None not in grids and all(value in self.whole for value in node.inputs)
 
     def _pair(self, value: ir.Value, after: ir.Node | None) -> None:
-        """``value -> QuantizeLinear -> DequantizeLinear`` in the place of ``value``; without the first behind integers."""
+        """A pair in the place of ``value``; behind integers ``DequantizeLinear`` alone."""
         grid = self.grids.activations[value.name or ""]
         name = str(value.name)
         scale, zero = self._scalar(grid)
@@ -204,7 +205,7 @@ def _strip(graph: ir.Graph) -> Grids:
     for node in list(graph):
         if node.op_type != "DequantizeLinear":
             continue
-        source, scale, zero = (list(node.inputs) + [None])[:3]
+        source, scale, zero = (*node.inputs, None)[:3]
         assert source is not None
         maker = source.producer()
         scales, zeros = g.constant(scale), g.constant(zero)

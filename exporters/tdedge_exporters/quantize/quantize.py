@@ -2,8 +2,8 @@
 
     exact rewrites -> scheme -> ranges on the samples -> grids -> [which products stay float32] -> biases -> QDQ
 
-The graph is a target's planned one: its forms decide which tensors there are to be rounded, so every target is
-calibrated on its own, with the same samples and the same equalised weights.
+The graph is a target's planned one: its forms decide which tensors there are to be rounded, so every target
+is calibrated on its own, with the same samples and the same equalised weights.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def quantize(
     found = scheme(whole, chosen.keep)
     names = list(dict.fromkeys((*_observed(found), *_read_by_products(whole))))
     statistics = observe(whole, names, feeds, progress=progress)
-    kept = {name: "asked for" for name in found.kept}
+    kept = dict.fromkeys(found.kept, "asked for")
     if chosen.min_sqnr_db is not None:
         more = _kept_for(whole, feeds[:_DECIDED_ON], statistics, chosen, chosen.min_sqnr_db)
         kept |= {name: f"for {chosen.min_sqnr_db:g} dB: {ratio:.1f} dB by itself" for name, ratio in more}

@@ -1,7 +1,7 @@
 """What rounding costs, tensor by tensor and at the outputs.
 
-Tensors: both graphs are computed node by node, the quantised one with its roundings but in float arithmetic. The
-outputs: as ONNX Runtime executes the quantised graph on integers.
+Tensors: both graphs are computed node by node, the quantised one with its roundings but in float arithmetic.
+The outputs: as ONNX Runtime executes the quantised graph on integers.
 """
 
 from __future__ import annotations

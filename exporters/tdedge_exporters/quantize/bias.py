@@ -1,8 +1,8 @@
 """Bias correction: the mean error of rounded weights, taken out of the biases.
 
-With the mean ``m`` of every input channel, rounding W to W' moves the mean of output o by
-``sum_c m_c sum_t (W' - W)[o, c, t]``; it is subtracted from the bias. Zeros of the padding are not counted:
-next to the border the correction is a little too large. (Source: Nagel et al., arXiv 1906.04721, section 4.2.)
+With the mean ``m`` of every input channel, rounding W to W' moves the mean of output o by ``sum_c m_c sum_t
+(W' - W)[o, c, t]``; it is subtracted from the bias. Zeros of the padding are not counted: next to the
+border the correction is a little too large. (Source: Nagel et al., arXiv 1906.04721, section 4.2.)
 """
 
 from __future__ import annotations

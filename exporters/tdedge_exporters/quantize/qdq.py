@@ -1,10 +1,10 @@
 """Grids into a graph and out again: ``QuantizeLinear`` and ``DequantizeLinear`` pairs.
 
-``insert`` puts a pair behind every quantised activation, stores weights as 8-bit and biases as 32-bit integers,
-each behind a ``DequantizeLinear``. Operators that only move or compare numbers, but that runtimes would compute
-in float32 between two pairs, work on the integers themselves. ``strip`` takes all of it out again and gives the
-float32 graph, its weights on their grids, and the grids. A float32 output that has a grid all the same carries
-it as metadata.
+``insert`` puts a pair behind every quantised activation, stores weights as 8-bit and biases as 32-bit
+integers, each behind a ``DequantizeLinear``. Operators that only move or compare numbers, but that runtimes
+would compute in float32 between two pairs, work on the integers themselves. ``strip`` takes all of it out
+again and gives the float32 graph, its weights on their grids, and the grids. A float32 output that has a
+grid all the same carries it as metadata.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Insertion:
                     self._pair(value, node)
 
     def _reads_integers(self, node: ir.Node | None) -> bool:
-        """True for an operator that works on the integers themselves, all that it reads and gives on one grid."""
+        """True for an operator on the integers themselves, all that it reads and gives on one grid."""
         if node is None or node.op_type not in WHOLE:
             return False
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]

@@ -1,11 +1,11 @@
 """Which tensors of a graph are quantised, and which of them share a grid.
 
 A product (``Conv``, ``Gemm``, ``MatMul`` with a constant weight) runs on integers when its input and its
-output are on grids. Its own result is not put on one where an activation alone reads it: runtimes compute both
-together. Operators that only move numbers, or choose among them (``MaxPool``), give what they are given: their
-inputs and outputs share one grid, as do all parts of a ``Concat``. Sums, products of two activations and
-poolings that average run on integers where all they read comes from such operators. Everything else stays
-float32 between ``DequantizeLinear`` and ``QuantizeLinear``.
+output are on grids. Its own result is not put on one where an activation alone reads it: runtimes compute
+both together. Operators that only move numbers, or choose among them (``MaxPool``), give what they are
+given: their inputs and outputs share one grid, as do all parts of a ``Concat``. Sums, products of two
+activations and poolings that average run on integers where all they read comes from such operators.
+Everything else stays float32 between ``DequantizeLinear`` and ``QuantizeLinear``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from support.eight_bits import clip, residual, samples
+from support.graphs import ops
+
+from tdedge.errors import UsageError
+from tdedge_exporters.quantize.quantize import quantize, with_any_grids
+from tdedge_exporters.quantize.report import outputs_sqnr_db
+from tdedge_exporters.quantize.settings import Int8
+
+
+@pytest.mark.parametrize("make", [residual, clip])
+@pytest.mark.parametrize("method", ["mse", "minmax", "percentile", "entropy"])
+def test_the_quantised_network_is_the_network_but_for_its_noise(make, method):
+    model = make()
+    made = quantize(model, samples(model, 8), Int8(method=method))
+    assert made.report.products == 5
+    assert outputs_sqnr_db(model, made.model, samples(model, 4, seed=9)) > 28
+    assert made.report.sqnr_db > 28
+
+
+def test_the_network_is_left_alone():
+    model = residual()
+    before = [node.name for node in model.graph]
+    quantize(model, samples(model, 2))
+    assert [node.name for node in model.graph] == before
+
+
+def test_the_report_names_every_tensor_and_what_is_cut_off():
+    model = residual()
+    feeds = samples(model, 4)
+    report = quantize(model, feeds, Int8(method="percentile")).report
+    known = {tensor.name: tensor for tensor in report.tensors}
+    assert {"x", "a", "c", "d", "e", "r"} <= set(known)
+    assert all(0 <= tensor.saturated < 0.01 for tensor in report.tensors)
+    assert any(tensor.saturated > 0 for tensor in report.tensors)
+    assert report.worst[0].sqnr_db == min(tensor.sqnr_db for tensor in report.tensors)
+    content = report.to_json()
+    assert content["samples"] == 4
+    assert content["tensors"][0].keys() == {"name", "sqnr_db", "saturated"}
+
+
+def test_products_that_are_kept_stay_real():
+    model = residual()
+    feeds = samples(model, 4)
+    made = quantize(model, feeds, Int8(keep=("n_b", "n_d")))
+    assert made.report.kept == {"n_b": "asked for", "n_d": "asked for"}
+    assert made.report.products == 3
+    assert outputs_sqnr_db(model, made.model, feeds) > outputs_sqnr_db(
+        model, quantize(model, feeds).model, feeds
+    )
+
+
+def test_a_ratio_is_reached_by_keeping_the_noisiest():
+    model = residual()
+    feeds = samples(model, 4)
+    whole = quantize(model, feeds).report
+    wanted = whole.sqnr_db + 3
+    made = quantize(model, feeds, Int8(min_sqnr_db=wanted)).report
+    assert made.sqnr_db >= wanted
+    assert 0 < len(made.kept) < 5
+    assert all(f"for {wanted:g} dB" in why for why in made.kept.values())
+    assert made.products == 5 - len(made.kept)
+
+
+def test_a_node_to_keep_must_exist():
+    with pytest.raises(UsageError, match="no node 'conv9'"):
+        quantize(residual(), samples(residual(), 1), Int8(keep=("conv9",)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"method": "best"}, "unknown calibration method 'best'"),
+        ({"samples": 0}, "0 calibration samples"),
+        ({"min_sqnr_db": -3.0}, "-3.0 dB"),
+    ],
+)
+def test_settings_are_checked(wrong, why):
+    with pytest.raises(UsageError, match=why):
+        Int8(**wrong)
+
+
+def test_what_is_timed_has_the_operators_of_the_right_one():
+    settings = Int8(correct_bias=False)  # which gives every product a bias
+    for model in (residual(), clip()):
+        assert ops(with_any_grids(model)) == ops(quantize(model, samples(model, 1), settings).model)
+
+
+def test_the_same_samples_give_the_same_file():
+    model = residual()
+    feeds = samples(model, 2)
+    first, second = (quantize(model, feeds) for _ in range(2))
+    for one, other in zip(
+        first.model.graph.initializers.values(), second.model.graph.initializers.values(), strict=True
+    ):
+        np.testing.assert_array_equal(one.const_value.numpy(), other.const_value.numpy())

@@ -31,6 +31,9 @@ TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 #: weight, some 45 dB per layer, and activations are exact; fifty layers leave 27 to 33.
 SQNR_FLOORS = {"int8": 20.0, "int8-weights": 25.0}
 
+#: What an 8-bit target may lose on the golden inputs against its export, in decibel.
+SLACK_DB = 1.0
+
 #: Outputs this small throughout are more likely dead than meant.
 NEAR_ZERO = 1e-6
 
@@ -77,6 +80,23 @@ def within(one: Agreement, tolerance: float | None, min_sqnr_db: float | None = 
     if one.reason:
         return math.isfinite(one.max_abs)  # integers of the right kind and shape that differ
     return one.max_abs == 0 or (one.sqnr_db is not None and one.sqnr_db >= min_sqnr_db)
+
+
+def golden_floor(precision: str, parity: Mapping[str, Any]) -> float | None:
+    """Signal-to-noise ratio that an 8-bit target of an artifact must reach on the golden inputs; else None.
+
+    The golden inputs are one sample of those that the export judged together, and may lie below its floor
+    alone; other processors round some sums otherwise.
+
+    Args:
+        precision: of the target.
+        parity: what the manifest says of it.
+    """
+    if precision not in SQNR_FLOORS:
+        return None
+    asked, found = parity.get("min_sqnr_db"), parity.get("golden_sqnr_db")
+    floor = SQNR_FLOORS[precision] if asked is None else float(asked)
+    return floor if found is None else min(floor, float(found) - SLACK_DB)
 
 
 def finite_or_none(value: float | None) -> float | None:

@@ -83,13 +83,44 @@ class PlanSummary(_Part):
     planned_ms: float | None = Field(None, description="the same, planned; interleaved with it")
 
 
+class TensorQuality(_Part):
+    """What rounding did to one tensor of a quantised network, on the calibration data."""
+
+    name: str
+    sqnr_db: float | None = Field(
+        description="signal over the noise of all roundings up to here; null for none"
+    )
+    saturated: float = Field(description="share of the values outside the grid")
+
+
+class QualitySummary(_Part):
+    """What 8-bit integers cost on the calibration data; the whole report is in ``quality-TARGET.json``."""
+
+    sqnr_db: float | None = Field(description="of all outputs together, in decibel; null without any noise")
+    samples: int = Field(description="that were calibrated on")
+    method: str = Field(description="how ranges were found")
+    products: int = Field(description="convolutions and matrix products on integers")
+    kept: dict[str, str] = Field(description="those that stay float32, and why")
+    worst: list[TensorQuality] = Field(description="the noisiest tensors, at most 5")
+    equalised: int = Field(0, description="links whose channels share ranges")
+    held_out: int = Field(description="samples that the parity of this target was judged on")
+
+
+class IntegerPort(_Part):
+    """An input or output that a file has as integers: ``real = (integer - zero_point) * scale``."""
+
+    dtype: Literal["int8", "uint8"]
+    scale: float
+    zero_point: int
+
+
 class TargetEntry(_Part):
     """One lowered target with its parity."""
 
     target: str
     runtime: str
     runtime_version: str
-    precision: Literal["float32", "float16"]
+    precision: Literal["float32", "float16", "bfloat16", "int8", "int8-weights"]
     entry: str = Field(description="the file a session opens")
     input_layout: Literal["nchw", "nhwc"] = Field(
         "nchw", description="nhwc: inputs of three axes and more have their channels last in this file"
@@ -98,6 +129,10 @@ class TargetEntry(_Part):
     files: list[FileEntry]
     parity: dict[str, Any] = Field(description="report of the parity check against the captured network")
     plan: PlanSummary | None = Field(None, description="null where the target was not planned")
+    quality: QualitySummary | None = Field(None, description="null where activations are floats")
+    integers: dict[str, IntegerPort] = Field(
+        default_factory=dict, description="inputs and outputs that this file has as integers, by name"
+    )
 
 
 class Manifest(_Part):

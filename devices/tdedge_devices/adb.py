@@ -142,9 +142,10 @@ class AdbDevice(Closing):
             what = f"{suffix} files in {runtime or 'any runtime'}"
             known = ", ".join(f"{'/'.join(one.suffixes)} by {one.name}" for one in self._programs.values())
             raise RuntimeInputError(f"{self.url} measures no {what}; it measures {known}")
-        if spec.get("precision", "float32") != "float32":
+        if spec.get("precision", "float32") not in ("float32", "int8", "int8-weights"):
             raise RuntimeInputError(
-                f"{program.name} runs a file as it is; precision is {spec['precision']!r}, expected float32"
+                f"{program.name} runs a file as it is; precision is {spec['precision']!r}, "
+                "expected float32, or an int8 file"
             )
         binary = self._binaries.get(program.name) or Binary.of(program.name, {})
         if "baseline" in spec:

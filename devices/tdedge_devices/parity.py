@@ -1,7 +1,8 @@
 """Parity on a device: the golden inputs run there too, compared with the reference outputs.
 
 The rule is that of ``tdedge verify``: the largest error of an output, relative to its own scale, is within
-the tolerance of the precision, and integers, NaN and infinities are the same.
+the tolerance of the precision, and integers, NaN and infinities are the same. Targets of 8 bits are held to
+the signal-to-noise ratio that the export asked for.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tdedge.agreement import TOLERANCES, agree
+from tdedge.agreement import TOLERANCES, agree, golden_floor, within
 from tdedge.artifact import read_manifest
 from tdedge.errors import UsageError
-from tdedge.golden import read_golden, to_layout
+from tdedge.golden import for_target, read_golden, to_reals
 from tdedge_runtimes.session import load_inputs, save_arrays
 
 Do = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -40,30 +41,40 @@ def check(do: Do, spec: Mapping[str, Any], artifact: Path, target: str) -> dict[
     if entry is None:
         raise UsageError(f"{artifact} has no target {target}")
     feed, expected = read_golden(artifact, manifest)
-    tolerance = float(entry.parity.get("tolerance") or TOLERANCES[entry.precision])
+    floor = golden_floor(entry.precision, entry.parity)
+    tolerance = None if floor is not None else entry.parity.get("tolerance") or TOLERANCES[entry.precision]
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
-        save_arrays(inputs, to_layout(feed, entry.input_layout))
+        save_arrays(inputs, for_target(feed, entry))
         do({"kind": "run", "model": dict(spec), "inputs": str(inputs), "outputs": str(outputs)})
-        actual = load_inputs(outputs)
-    return {"precision": entry.precision, **compare(expected, actual, tolerance)}
+        actual = to_reals(load_inputs(outputs), entry.integers)
+    return {"precision": entry.precision, **compare(expected, actual, tolerance, floor)}
 
 
-def compare(expected: Mapping[str, Any], actual: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """The verdict on one set of outputs."""
+def compare(
+    expected: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    tolerance: float | None,
+    min_sqnr_db: float | None = None,
+) -> dict[str, Any]:
+    """The verdict on one set of outputs: by its largest errors, or by its signal-to-noise ratios."""
     if set(actual) != set(expected):
         reason = f"the device gives outputs {sorted(actual)}, the network has {sorted(expected)}"
         return {"tolerance": tolerance, "passed": False, "max_rel": None, "reason": reason, "outputs": []}
     found = [agree(name, [expected[name]], [actual[name]]) for name in expected]
     worst = max(found, key=lambda one: one.max_rel)
-    passed = all(not one.reason and one.max_rel <= tolerance for one in found)
-    reason = "" if passed else worst.reason or f"{worst.max_rel:.1e} of its scale, tolerance {tolerance:.1e}"
+    verdicts = [within(one, tolerance, min_sqnr_db) for one in found]
+    passed = all(verdicts)
+    limit = (
+        f"tolerance {tolerance:.1e}" if tolerance is not None else f"at least {min_sqnr_db:.1f} dB expected"
+    )
+    reason = "" if passed else worst.reason or f"{worst.max_rel:.1e} of its scale, {limit}"
     return {
         "tolerance": tolerance,
         "passed": passed,
         "max_rel": worst.to_json()["max_rel"],
         "reason": reason and f"output {worst.name!r}: {reason}",
         "outputs": [
-            {**one.to_json(), "passed": not one.reason and one.max_rel <= tolerance} for one in found
+            {**one.to_json(), "passed": verdict} for one, verdict in zip(found, verdicts, strict=True)
         ],
     }

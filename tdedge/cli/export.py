@@ -20,7 +20,8 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="Targets: onnxruntime, openvino, tflite, openvino:float16, tflite:float16; comma-separated.",
+            help="Targets, comma-separated: onnxruntime, openvino, tflite, each also with :int8 or "
+            ":int8-weights; openvino:float16, tflite:float16, openvino:bfloat16.",
         ),
     ] = opt.TARGETS,
     plan: opt.PlanFile = None,
@@ -50,8 +51,41 @@ def export(
     seed: Annotated[int, typer.Option(help="Seed of the random inputs to verify on.")] = 0,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Largest error relative to an output's scale. [default: 1e-4; float16 2e-2]"),
+        typer.Option(
+            help="Largest error of float targets relative to an output's scale. "
+            "[default: 1e-4; float16 2e-2; bfloat16 1e-1]"
+        ),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Make every target that names no precision its int8 form.")
+    ] = False,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|random",
+            help="Data of int8 targets: .npz with one array per input, samples on the first axis; "
+            "'random' goes without, and says so in the manifest.",
+        ),
+    ] = None,
+    calibration_method: Annotated[
+        str | None,
+        typer.Option(help="How ranges are found: mse, minmax, percentile or entropy. [default: mse]"),
+    ] = None,
+    calibration_samples: Annotated[
+        int | None, typer.Option(help="Samples to calibrate on at most. [default: 32]")
+    ] = None,
+    min_sqnr: opt.MinSqnr = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE", help="Node that stays float32 in int8 targets; repeatable."),
+    ] = None,
+    no_equalise: Annotated[
+        bool, typer.Option("--no-equalise", help="Do not share ranges between channels before int8.")
+    ] = False,
+    integer_io: Annotated[
+        bool,
+        typer.Option("--integer-io", help="Inputs and outputs of int8 TensorFlow Lite files are int8."),
+    ] = False,
     minimal: Annotated[
         bool, typer.Option("--minimal", help="Also write .ort and the operator list for reduced builds.")
     ] = False,
@@ -81,15 +115,21 @@ def export(
     applied = opt.read_preprocessing(preprocessing)
 
     from tdedge.artifact import check_free
-    from tdedge.report import tables
+    from tdedge.report import quality, tables
     from tdedge_exporters import lowering
+    from tdedge_exporters.calibration import check_calibration
     from tdedge_exporters.planning import Planning
 
     Planning(effort, threads)
     check_free(output_folder, force=force)
-    for target in lowering.parse_targets(to):
+    targets = lowering.parse_targets(to)
+    if int8:
+        targets = lowering.in_int8(targets)
+    for target in targets:
         lowering.require(target)
-    lowering.Options(minimal, input_layout)
+    check_calibration(targets, calibration)
+    settings = opt.parse_int8(calibration_method, min_sqnr, keep_float, no_equalise, calibration_samples)
+    lowering.Options(minimal, input_layout, integer_io)
     if dry_run:
         from tdedge_exporters.inspection import inspect_network
 
@@ -108,7 +148,7 @@ def export(
         result = export_network(
             location,
             output_folder,
-            to=to,
+            to=[str(target) for target in targets],
             plan=wanted,
             effort=effort,
             threads=threads,
@@ -120,6 +160,9 @@ def export(
             tolerance=tolerance,
             minimal=minimal,
             input_layout=input_layout,
+            int8=settings,
+            calibration=calibration,
+            integer_io=integer_io,
             labels=names,
             preprocessing=applied,
             force=force,
@@ -134,6 +177,10 @@ def export(
         for made in result.plans.values():
             output.table(tables.target_plan(made))
     output.table(tables.parity(result.manifest))
+    if result.quality:
+        output.table(quality.summary(result.manifest))
+    for name, report in result.quality.items() if explain else ():
+        output.table(quality.tensors(name, report))
     if result.plans:
         output.table(tables.plans(result.manifest))
     for entry in result.manifest.targets if explain else ():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdedge.plan import CompressionPlan
     from tdedge_exporters.planner.plan import TargetPlan
     from tdedge_exporters.prepare import Source as SourceSpec
+    from tdedge_exporters.quantize.settings import Int8
 
 #: What an export is lowered to unless told; equals ``lowering.DEFAULT_TARGETS``.
 TARGETS = "onnxruntime,openvino,tflite"
@@ -68,6 +69,14 @@ Effort = Annotated[
 ]
 CostTable = Annotated[
     Path | None, typer.Option(help="File of measured times. [default: costs.sqlite in the user's cache]")
+]
+MinSqnr = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sqnr",
+        metavar="DB",
+        help="Smallest signal-to-noise ratio of 8-bit targets, in decibel. [default: 20; int8-weights 25]",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")]
 
@@ -130,6 +139,29 @@ def parse_plan(
         ranks=_explicit(ranks) if ranks else None,
         rule=ranks if ranks and not _explicit(ranks) else None,
         keep=keep or [],
+    )
+
+
+def parse_int8(
+    method: str | None,
+    min_sqnr: float | None,
+    keep_float: list[str] | None,
+    no_equalise: bool,
+    samples: int | None,
+) -> Int8:
+    """How int8 targets are quantised.
+
+    Raises:
+        UsageError: an unknown method, no samples, or a ratio that is not positive.
+    """
+    from tdedge_exporters.quantize.settings import Int8 as Settings
+
+    return Settings(
+        method=Settings.method if method is None else method,
+        min_sqnr_db=min_sqnr,
+        keep=tuple(keep_float or ()),
+        equalise=not no_equalise,
+        samples=Settings.samples if samples is None else samples,
     )
 
 

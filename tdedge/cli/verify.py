@@ -25,10 +25,22 @@ def verify(
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Largest error relative to an output's scale. [default: 1e-4; float16 2e-2]"),
+        typer.Option(
+            help="Largest error relative to an output's scale. [default: 1e-4; float16 2e-2; bfloat16 1e-1]"
+        ),
+    ] = None,
+    min_sqnr: opt.MinSqnr = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Compare int8 files on the samples that an export holds out of these."
+        ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="What the files compute in, float32 or float16; chooses the tolerance.")
+        str,
+        typer.Option(
+            help="What files compute in, and so the limit: float32, float16, bfloat16, int8, int8-weights."
+        ),
     ] = "float32",
     weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
@@ -54,15 +66,27 @@ def verify(
                 seed=seed,
                 precision=precision,
                 tolerance=tolerance,
+                min_sqnr_db=min_sqnr,
+                calibration=calibration,
                 progress=progress,
             )
     else:
-        if inputs or weights or input_shape or python_path or trust or not Path(reference).is_dir():
+        if (
+            inputs
+            or calibration
+            or weights
+            or input_shape
+            or python_path
+            or trust
+            or not Path(reference).is_dir()
+        ):
             raise UsageError(
                 f"{reference}: expected an artifact folder, or the original network and files to compare"
             )
         with output.progress() as progress:
-            checked = verify_artifact(Path(reference), tolerance=tolerance, progress=progress)
+            checked = verify_artifact(
+                Path(reference), tolerance=tolerance, min_sqnr_db=min_sqnr, progress=progress
+            )
     documents: dict[str, Any] = {}
     failures = []
     for name, report in checked.items():

@@ -16,6 +16,8 @@ from tdedge_runtimes.measure import MeasureOptions
 from tdedge_runtimes.memory import baseline_model, baseline_suffix
 from tdedge_runtimes.session import TensorInfo, check_inputs, load_inputs, random_inputs, runtime_of
 
+#: Files are run as they are.
+_PRECISIONS = ("float32", "int8", "int8-weights")
 _ENGINES = ("onnxruntime", "tflite")
 
 
@@ -103,8 +105,8 @@ def _runtime(spec: Mapping[str, Any], path: Path) -> str:
     runtime = str(spec.get("runtime") or runtime_of(path))
     if runtime not in _ENGINES:
         raise UsageError(f"no browser runs {runtime}; expected a model for {' or '.join(_ENGINES)}")
-    if (precision := spec.get("precision", "float32")) != "float32":
-        raise UsageError(f"precision {precision!r} is not for browsers; expected float32")
+    if (precision := spec.get("precision", "float32")) not in _PRECISIONS:
+        raise UsageError(f"precision {precision!r} is not for browsers; expected float32, or an int8 file")
     return runtime
 
 

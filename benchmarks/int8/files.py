@@ -152,7 +152,7 @@ class Makers:
     def _peer(self, made: Files, name: str, runtime: str, sources: Mapping[str, Path], folder: Path) -> None:
         def make() -> Path:
             path = peers.make(name, runtime, sources, self.samples.calibration, folder)
-            made.quality[name] = self._judged(runtime, path)
+            made.quality[name] = self._judged(runtime, path, foreign=True)
             return path
 
         self._try(made, name, make)
@@ -194,8 +194,8 @@ class Makers:
     def _quantised(self, model: ir.Model, settings: Int8) -> Quantised:
         return quantize(model, self.samples.calibration, settings, self.place.progress)
 
-    def _judged(self, runtime: str, path: Path) -> Quality:
-        return quality(self.exact, outputs(runtime, path, self.samples.held_out))
+    def _judged(self, runtime: str, path: Path, *, foreign: bool = False) -> Quality:
+        return quality(self.exact, outputs(runtime, path, self.samples.held_out, foreign=foreign))
 
     @staticmethod
     def _timed(model: ir.Model, folder: Path, target: Target) -> Path:

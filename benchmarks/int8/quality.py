@@ -30,15 +30,18 @@ class Quality:
     agreement: float
 
 
-def outputs(runtime: str, path: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[NDArray[Any]]:
+def outputs(
+    runtime: str, path: Path, feeds: Sequence[Mapping[str, NDArray[Any]]], *, foreign: bool = False
+) -> list[NDArray[Any]]:
     """The first output of a file for every feed, in float64, flat.
 
-    A file that ends its process is found out in a process of its own first.
+    A foreign file, which might end its process, is run in a process of its own first.
 
     Raises:
         RuntimesError: the file cannot be run.
     """
-    run_job({"kind": "memory", "model": {"path": str(path), "runtime": runtime}, "runs": 1})
+    if foreign:
+        run_job({"kind": "memory", "model": {"path": str(path), "runtime": runtime}, "runs": 1})
     with open_session(runtime, path, threads=1) as session:
         first = session.outputs[0].name
         found = []

@@ -142,6 +142,13 @@ def test_a_small_run_from_end_to_end(tmp_path, scans):
     assert tucker.reconstructed > tucker.decomposed + 0.2
     assert tucker.tuned > 0.8
     assert tucker.exported == pytest.approx(tucker.tuned, abs=0.006)
+    for row in (dense, tucker):
+        assert list(row.int8) == ["onnxruntime", "openvino", "tflite"]
+        for integers in row.int8.values():
+            assert integers.error == ""
+            assert integers.sqnr_db > 15
+            assert integers.agreement > 0.9
+            assert integers.accuracy == pytest.approx(row.tuned, abs=0.05)
     assert {row.label: row.parity < 1e-4 for row in result.comparison.rows()} == {
         "dense-plain": True, "dense": True, "tucker": True,
     }  # fmt: skip
@@ -150,6 +157,7 @@ def test_a_small_run_from_end_to_end(tmp_path, scans):
     assert "| tucker |" in page
     assert "`python -m examples.train digits --formats tucker`" in page
     assert "recovers half" in page
+    assert "tucker int8: within 0.5 points of float32 in every runtime" in page
 
     again = run(task, ["tucker"], [0], tmp_path, SILENT, options=options, effort="none")
     assert again.seeds == result.seeds

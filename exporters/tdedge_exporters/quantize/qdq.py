@@ -59,58 +59,68 @@ class _Insertion:
                     self.graph.metadata_props[EDGES + name] = f"{grid.scale!r} {grid.zero_point}"
                 elif name in self.grids.activations:
                     self._pair(value, node)
-
-    def _reads_integers(self, node: ir.Node | None) -> bool:
-        """True for an operator on the integers themselves, all that it reads and gives on one grid."""
-        if node is None or node.op_type not in WHOLE:
-            return False
-        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
-        grids = {self.on_grid.get(value) or self.grids.activations.get(value.name or "") for value in values}
-        return len(grids) == 1 and None not in grids and all(value in self.whole for value in node.inputs)
+        self._drop_unread()
 
     def _pair(self, value: ir.Value, after: ir.Node | None) -> None:
-        """A pair in the place of ``value``; behind integers ``DequantizeLinear`` alone."""
+        """``QuantizeLinear`` and ``DequantizeLinear`` behind ``value``; the latter alone behind integers."""
         grid = self.grids.activations[value.name or ""]
         name = str(value.name)
-        scale, zero = self._scalar(grid)
-        shape = g.dims(value)
-        made_whole = after is not None and self._reads_integers(after)
-        quantise = ir.Node(
-            "", "QuantizeLinear", [value, scale, zero], name=self.names.fresh(f"{name}/quantize")
-        )
-        whole = quantise.outputs[0]
-        if made_whole and after is not None:
-            for index, read in enumerate(after.inputs):
-                after.replace_input_with(index, self.whole[read] if read is not None else None)
-            quantise.replace_input_with(0, None)
-            whole = value
-        whole.name = self.names.fresh(f"{name}/q")
-        floats, whole.type = value.type, ir.TensorType(ir.DataType.UINT8)
-        back = ir.Node(
-            "", "DequantizeLinear", [whole, scale, zero], name=self.names.fresh(f"{name}/dequantize")
-        )
-        real = back.outputs[0]
-        real.type = floats if made_whole else value.type
-        for made in (whole, real):
-            made.shape = None if shape is None else ir.Shape(shape)
-        self.on_grid[real] = grid
-        self.whole[real] = whole
-        for node, index in list(value.uses()):
-            if node is not quantise and node is not back:
-                node.replace_input_with(index, real)
-        if value.is_graph_output():
-            for index, output in enumerate(self.graph.outputs):
-                if output is value:
-                    self.graph.outputs[index] = real
-            real.name = name
-            if not made_whole:
-                value.name = self.names.fresh(f"{name}/float")
+        made: list[ir.Node] = []
+        if after is not None and self._is_whole(after, grid):
+            self._to_integers(after, grid)
+            whole, floats = value, value.type
         else:
-            real.name = self.names.fresh(f"{name}/dq")
+            stem = self.names.fresh(f"{name}/quantize")
+            made.append(ir.Node("", "QuantizeLinear", [value, *self._scalar(grid)], name=stem))
+            whole, floats = made[0].outputs[0], value.type
+        stem = self.names.fresh(f"{name}/dequantize")
+        back = ir.Node("", "DequantizeLinear", [whole, *self._scalar(grid)], name=stem)
+        real = back.outputs[0]
+        made.append(back)
+        for node, index in list(value.uses()):
+            if node not in made:
+                node.replace_input_with(index, real)
+        is_output = value.is_graph_output()
+        for index, output in enumerate(self.graph.outputs):
+            if output is value:
+                self.graph.outputs[index] = real
+        if is_output:
+            value.name = self.names.fresh(f"{name}/float")
+        whole.name, real.name = (
+            self.names.fresh(f"{name}/q"),
+            name if is_output else self.names.fresh(f"{name}/dq"),
+        )
+        whole.type, real.type = ir.TensorType(ir.DataType.UINT8), floats
+        whole.shape = real.shape = value.shape
+        self.on_grid[real], self.whole[real] = grid, whole
         if after is not None:
-            self.graph.insert_after(after, [back] if made_whole else [quantise, back])
+            self.graph.insert_after(after, made)
         elif (first := next(iter(self.graph), None)) is not None:
-            self.graph.insert_before(first, [quantise, back])
+            self.graph.insert_before(first, made)
+
+    def _is_whole(self, node: ir.Node, grid: Grid) -> bool:
+        """True for an operator on the integers themselves, all that it reads on the grid of what it gives."""
+        if node.op_type not in WHOLE or len(node.outputs) > 1:
+            return False
+        data = node.inputs[:1] if node.op_type == "Pad" else node.inputs
+        return all(value is not None and self.on_grid.get(value) == grid for value in data)
+
+    def _to_integers(self, node: ir.Node, grid: Grid) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in self.whole:
+                node.replace_input_with(index, self.whole[value])
+        if node.op_type == "Pad":
+            if len(node.inputs) < 3:
+                node.resize_inputs(3)
+            node.replace_input_with(2, self._scalar(grid)[1])
+
+    def _drop_unread(self) -> None:
+        """Nobody makes numbers of integers that operators on integers alone read."""
+        for node in list(self.graph):
+            if node.op_type == "DequantizeLinear" and not (
+                node.outputs[0].uses() or node.outputs[0].is_graph_output()
+            ):
+                self.graph.remove(node, safe=True)
 
     def _scalar(self, grid: Grid) -> tuple[ir.Value, ir.Value]:
         key = grid.scale, grid.zero_point
@@ -203,33 +213,18 @@ class _Insertion:
 def _strip(graph: ir.Graph) -> Grids:
     grids = Grids()
     for node in list(graph):
-        if node.op_type != "DequantizeLinear":
-            continue
-        source, scale, zero = (*node.inputs, None)[:3]
-        assert source is not None
-        maker = source.producer()
-        scales, zeros = g.constant(scale), g.constant(zero)
-        assert scales is not None
-        result = node.outputs[0]
-        if maker is not None:
-            _strip_pair(graph, maker, node, grids)
-            continue
-        array = g.constant(source)
-        assert array is not None
-        axis = g.attr_int(node, "axis", 1)
-        shape = [-1 if scales.ndim and each == axis else 1 for each in range(array.ndim)]
-        offset = 0 if zeros is None else zeros.astype(np.float64).reshape(shape if zeros.ndim else [])
-        spread = scales.astype(np.float64).reshape(shape if scales.ndim else [])
-        real = ((array.astype(np.float64) - offset) * spread).astype(np.float32)
-        name = g.Names(graph).fresh(str(source.name).removesuffix("/q"))
-        if array.dtype == np.int8 and scales.ndim:
-            grids.weights[name] = WeightGrid(scales.astype(np.float32), axis)
-        elif array.dtype == np.uint8 and zeros is not None:
-            grids.activations[name] = Grid(float(scales), int(zeros))
-        value = g.add_initializer(graph, name, real)
-        ir.convenience.replace_all_uses_with(result, value)
-        graph.remove(node, safe=True)
-        g.drop_unused(graph, [source, *(each for each in (scale, zero) if each is not None)])
+        if node.op_type == "DequantizeLinear":
+            source = node.inputs[0]
+            assert source is not None
+            if source.producer() is None:
+                _strip_constant(graph, node, source, grids)
+            else:
+                _strip_numbers(graph, node, source)
+    for node in list(graph):
+        if node.op_type == "QuantizeLinear":
+            _strip_integers(graph, node, grids)
+        elif node.outputs and node.outputs[0].dtype == ir.DataType.UINT8:
+            _to_reals(graph, node, grids)
     for key, text in list(graph.metadata_props.items()):
         if key.startswith(EDGES):
             scale_text, zero_text = text.split()
@@ -240,28 +235,62 @@ def _strip(graph: ir.Graph) -> Grids:
     return grids
 
 
-def _strip_pair(graph: ir.Graph, maker: ir.Node, back: ir.Node, grids: Grids) -> None:
-    """Take out what stands behind a value: a pair, or what makes numbers of an operator's integers."""
-    source, scale, zero = back.inputs[:3]
-    result = back.outputs[0]
-    is_pair = maker.op_type == "QuantizeLinear"
-    value = maker.inputs[0] if is_pair else source
-    assert value is not None and source is not None
-    scales, zeros = g.constant(scale), g.constant(zero)
-    assert scales is not None and zeros is not None
-    name = str(value.name) if is_pair else str(value.name).removesuffix("/q")
-    if result.is_graph_output():
-        name = str(result.name)
-        for index, output in enumerate(graph.outputs):
-            if output is result:
-                graph.outputs[index] = value
-    result.name = None
-    value.name, value.type = name, result.type
+def _strip_constant(graph: ir.Graph, node: ir.Node, source: ir.Value, grids: Grids) -> None:
+    """A stored weight, bias or joined constant as float32 numbers."""
+    array, scales, zeros = (g.constant(value) for value in (*node.inputs, None)[:3])
+    assert array is not None and scales is not None
+    axis = g.attr_int(node, "axis", 1)
+    shape = [-1 if scales.ndim and each == axis else 1 for each in range(array.ndim)]
+    offset = 0 if zeros is None else zeros.astype(np.float64).reshape(shape if zeros.ndim else [])
+    spread = scales.astype(np.float64).reshape(shape if scales.ndim else [])
+    real = ((array.astype(np.float64) - offset) * spread).astype(np.float32)
+    name = g.Names(graph).fresh(str(source.name).removesuffix("/q"))
+    if array.dtype == np.int8 and scales.ndim:
+        grids.weights[name] = WeightGrid(scales.astype(np.float32), axis)
+    elif array.dtype == np.uint8 and zeros is not None:
+        grids.activations[name] = Grid(float(scales), int(zeros))
+    ir.convenience.replace_all_uses_with(node.outputs[0], g.add_initializer(graph, name, real))
+    _remove(graph, node)
+
+
+def _strip_numbers(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
+    """What makes numbers of computed integers: its readers read what the integers were made of."""
+    result, maker = node.outputs[0], source.producer()
+    value = maker.inputs[0] if maker is not None and maker.op_type == "QuantizeLinear" else source
+    assert value is not None
+    name = result.name if result.is_graph_output() else None
+    for index, output in enumerate(graph.outputs):
+        if output is result:
+            graph.outputs[index] = value
     ir.convenience.replace_all_uses_with(result, value)
-    if is_pair and source is not value:
-        ir.convenience.replace_all_uses_with(
-            source, value
-        )  # operators on the integers, and other pairs' ends
-    grids.activations[name] = Grid(float(scales), int(zeros))
-    graph.remove([back, maker] if is_pair else back, safe=True)
-    g.drop_unused(graph, [each for each in (scale, zero) if each is not None])
+    _remove(graph, node)
+    if name is not None:
+        value.name = name
+
+
+def _strip_integers(graph: ir.Graph, node: ir.Node, grids: Grids) -> None:
+    value, scale, zero = node.inputs[:3]
+    scales, zeros = g.constant(scale), g.constant(zero)
+    assert value is not None and scales is not None and zeros is not None
+    grids.activations[str(value.name)] = Grid(float(scales), int(zeros))
+    ir.convenience.replace_all_uses_with(node.outputs[0], value)
+    _remove(graph, node)
+
+
+def _to_reals(graph: ir.Graph, node: ir.Node, grids: Grids) -> None:
+    """An operator on integers as the one on numbers it stands for; its result has the grid of its input."""
+    data, result = node.inputs[0], node.outputs[0]
+    assert data is not None
+    result.name = str(result.name).removesuffix("/q")
+    result.type = data.type
+    grids.activations[result.name] = grids.activations[str(data.name)]
+    if node.op_type == "Pad":
+        filler = node.inputs[2]
+        node.replace_input_with(2, None)
+        g.drop_unused(graph, [filler] if filler is not None else [])
+
+
+def _remove(graph: ir.Graph, node: ir.Node) -> None:
+    inputs = [value for value in node.inputs if value is not None]
+    graph.remove(node, safe=True)
+    g.drop_unused(graph, inputs)

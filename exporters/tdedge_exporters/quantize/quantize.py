@@ -1,6 +1,6 @@
 """A float32 graph and samples in, a QDQ graph and what it cost out.
 
-    exact rewrites -> scheme -> ranges on the samples -> grids -> [which products stay float32] -> biases -> QDQ
+    exact rewrites -> scheme -> ranges on the samples -> grids -> [what stays float32] -> biases -> QDQ
 
 The graph is a target's planned one: its forms decide which tensors there are to be rounded, so every target
 is calibrated on its own, with the same samples and the same equalised weights.

@@ -92,15 +92,16 @@ def outputs_sqnr_db(
 def tensors(
     model: ir.Model, quantised: ir.Model, grids: Grids, samples: Sequence[Mapping[str, Array]]
 ) -> tuple[TensorQuality, ...]:
-    """Quality of every value that has a grid and is computed, in execution order."""
+    """Quality of every value that has a grid and that something reads as a number, in execution order."""
     graph = model.graph
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     rounded = {str(value.name) for node in quantised.graph for value in node.outputs}
     pairs = []
     for value in values:
         name = str(value.name)
-        if name in grids.activations and name not in grids.edges:
-            pairs.append((name, f"{name}/dq" if f"{name}/dq" in rounded else name))
+        number = f"{name}/dq" if f"{name}/dq" in rounded else name
+        if name in grids.activations and name not in grids.edges and number in rounded:
+            pairs.append((name, number))
     exact, other = Runner(model), Runner(quantised, optimised=False)
     sums = {name: np.zeros(4) for name, _ in pairs}
     behind = dict(pairs)

@@ -27,7 +27,7 @@ MOVES = frozenset(
     )
 )
 #: Of those and of choices among several tensors, what runtimes compute on the integers themselves alone.
-WHOLE = frozenset(("DepthToSpace", "Max", "Min", "SpaceToDepth"))
+WHOLE = frozenset(("DepthToSpace", "Max", "Min", "Pad", "SpaceToDepth"))
 #: Choose among several tensors on one grid.
 CHOICES = ("Max", "Min")
 #: Integers in, integers out, each on a grid of its own.

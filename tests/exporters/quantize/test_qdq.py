@@ -8,14 +8,15 @@ from tdedge_exporters.quantize.quantize import quantize
 
 
 def shuffled():
-    """Blocks moved into channels, a choice among two tensors, a part of constants: on the integers themselves."""
+    """Padding, blocks in channels, a choice of two tensors, a joined constant: on the integers themselves."""
     net = Net(1, 2, 8, 8)
     net.conv("x", 4, 2, 3, 3, pads=1, bias=True, name="a")
-    net.add("SpaceToDepth", "a", blocksize=2, name="d")
+    net.add("Pad", "a", net.weight(array=[0, 0, 1, 1, 0, 0, 1, 1]), name="padded")
+    net.add("SpaceToDepth", "padded", blocksize=2, name="d")
     net.conv("d", 6, 16, 1, 1, name="b")
     net.conv("d", 6, 16, 1, 1, name="c")
     net.add("Max", "b", "c", name="m")
-    net.add("Concat", "m", net.weight(array=np.zeros((1, 1, 4, 4))), axis=1, name="j")
+    net.add("Concat", "m", net.weight(array=np.zeros((1, 1, 5, 5))), axis=1, name="j")
     net.conv("j", 3, 7, 1, 1, name="y")
     return net.model()
 
@@ -52,7 +53,8 @@ def test_the_stripped_graph_is_the_network_with_rounded_weights(make):
 def test_moves_work_on_the_integers_themselves():
     made = quantize(shuffled(), samples(shuffled(), 2)).model
     kinds = {node.op_type: {value.dtype.name for value in node.outputs} for node in made.graph}
-    assert kinds["SpaceToDepth"] == kinds["Max"] == {"UINT8"}
+    assert kinds["SpaceToDepth"] == kinds["Max"] == kinds["Pad"] == {"UINT8"}
+    assert all(v.uses() or v.is_graph_output() for node in made.graph for v in node.outputs)
 
 
 def test_a_convolution_at_the_end_keeps_the_name_of_its_output():

@@ -141,3 +141,26 @@ def test_graphs_inside_nodes_are_refused():
     net.add("If", net.weight(array=np.array(True)), then_branch=branch, else_branch=other)
     with pytest.raises(UnsupportedError, match=r"n_if0.*\(If\) holds a graph of its own"):
         network(net.model())
+
+
+@pytest.mark.parametrize("cut", ["Relu", "Clip"])
+def test_on_integers_a_sum_and_the_relu_behind_it_are_one(cut):
+    net = Net(1, 4, 8, 8)
+    a = net.conv("x", 4, 4, 3, 3, pads=1)
+    b = net.conv(a, 4, 4, 3, 3, pads=1)
+    bounds = (net.weight(array=np.float32(0)), net.weight(array=np.float32(6))) if cut == "Clip" else ()
+    net.add("Softplus", net.add(cut, net.add("Add", a, b), *bounds))
+    model = net.model()
+    assert [len(unit.nodes) for unit in network(model).units] == [1, 1, 1, 1, 1]
+    whole = network(model, integers=True)
+    assert [len(unit.nodes) for unit in whole.units] == [1, 1, 2, 1]
+    assert whole.units[2].outputs == whole.units[3].inputs
+
+
+def test_on_integers_a_sum_that_others_read_stays_alone():
+    net = Net(1, 4, 8, 8)
+    a = net.conv("x", 4, 4, 3, 3, pads=1)
+    added = net.add("Add", a, "x")
+    cut = net.add("Relu", added)
+    found = network(net.model(added, cut), integers=True)
+    assert [len(unit.nodes) for unit in found.units] == [1, 1, 1]

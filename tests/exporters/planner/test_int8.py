@@ -1,0 +1,78 @@
+"""Integer targets: planned by the times of integers, in forms that have integer kernels, and written again."""
+
+import onnx_ir as ir
+import pytest
+from support.eight_bits import clip, samples
+from support.graphs import Net, assert_close, ops, run
+
+from tdedge.errors import UsageError
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner import plan as plans
+from tdedge_exporters.planner.candidates import candidates
+from tdedge_exporters.planner.costs import Cost, CostTable
+from tdedge_exporters.planner.efforts import FLOAT_FORMS, settings
+from tdedge_exporters.planner.planner import here, plan_target
+from tdedge_exporters.planner.units import network
+from tdedge_exporters.quantize.quantize import quantize
+
+INT8 = Target("onnxruntime", "int8")
+
+
+def residual_clip():
+    net = Net(1, 8, 4, 6, 6)
+    a = net.conv("x", 8, 8, 3, 3, 3, pads=1, bias=True)
+    b = net.conv(net.add("Relu", a), 8, 8, 3, 1, 1, pads=[1, 0, 0, 1, 0, 0], groups=8)
+    net.add("Relu", net.add("Add", b, a))
+    return net
+
+
+def favours_frames(files, target, options):
+    """Files of more 2-D convolutions are faster: frames win everywhere."""
+    costs = {}
+    for label, path in files.items():
+        nodes = [node for node in ir.load(path).graph if node.op_type == "Conv"]
+        flat = sum(len(node.inputs[1].shape) == 4 for node in nodes)
+        costs[label] = Cost(1.0 if label == "planned" else 10.0 - flat)
+    return costs
+
+
+def test_a_plan_for_integers_is_exact_and_can_be_replayed():
+    net = residual_clip()
+    model = net.model()
+    planned = plan_target(model, INT8, CostTable(), effort="low", measure=favours_frames)
+    assert any(unit.nodes[-1].op_type == "Relu" for c in planned.choice.chosen for unit in c.units)
+    assert not all(candidate.is_plain for candidate in planned.choice.chosen)
+    x = net.sample(1)
+    assert_close(run(planned.model, x), run(model, x))
+    document = plans.of(planned, INT8, here(INT8, 1), "low")
+    assert document.target == "onnxruntime:int8"
+    assert ops(plans.replay(model, document)) == ops(planned.model)
+    made = quantize(planned.model, samples(planned.model, 2))
+    assert made.report.products == sum(node.op_type == "Conv" for node in planned.model.graph)
+
+
+def test_its_units_are_those_of_integers():
+    model = residual_clip().model()
+    planned = plan_target(model, INT8, CostTable(), effort="low", measure=favours_frames)
+    document = plans.of(planned, INT8, here(INT8, 1), "low")
+    with pytest.raises(UsageError, match="another network"):
+        plans.replay(model, document.model_copy(update={"target": "onnxruntime"}))
+
+
+@pytest.mark.parametrize("effort", ["low", "normal", "max"])
+def test_products_from_the_left_are_offered_to_floats_alone(effort):
+    net = network(clip())
+
+    def forms(target):
+        return {each.form for each in candidates(net, settings(effort, target).scope)}
+
+    assert forms(Target("onnxruntime")) & FLOAT_FORMS
+    assert not forms(INT8) & FLOAT_FORMS
+
+
+def test_times_of_integers_are_kept_apart():
+    table = CostTable()
+    net = residual_clip().model()
+    for target in (INT8, Target("onnxruntime")):
+        plan_target(net, target, table, effort="low", measure=favours_frames)
+    assert {row["place"]["precision"] for row in table.rows()} == {"int8", "float32"}

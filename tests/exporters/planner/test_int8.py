@@ -1,4 +1,4 @@
-"""Integer targets: planned by the times of integers, in forms that have integer kernels, and written again."""
+"""Integer targets: planned by the times of integers, in forms with integer kernels, and written again."""
 
 import onnx_ir as ir
 import pytest

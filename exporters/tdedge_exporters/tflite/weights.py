@@ -22,6 +22,8 @@ _WEIGHTS = {
 #: Operator -> axis of the output channels of its weight.
 _AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 _LARGEST = float(np.finfo(np.float16).max)
+#: Bytes that each channel's scale and zero point take, and those of one more tensor and operator.
+_CHANNEL, _TENSOR = 12, 160
 
 
 def axis_of(op: Op) -> int | None:
@@ -39,16 +41,23 @@ def store_float16(program: Program) -> None:
 
 
 def store_int8(program: Program) -> None:
-    """Store the float32 weights of products in int8 with a scale per output channel, in place."""
+    """Store the float32 weights of products in int8 with a scale per output channel, in place.
 
-    def made(op: Op, tensor: Tensor) -> Op:
+    Small weights, and those of channels with a few elements only, are left as they are: their scales would
+    take more bytes than are saved.
+    """
+
+    def made(op: Op, tensor: Tensor) -> Op | None:
         assert tensor.data is not None
-        return dequantised(tensor, WeightGrid.of(tensor.data, _AXES[op.code]))
+        axis = _AXES[op.code]
+        if 3 * tensor.data.size <= _CHANNEL * tensor.shape[axis] + _TENSOR:
+            return None
+        return dequantised(tensor, WeightGrid.of(tensor.data, axis))
 
     _store(program, made, biases=False)
 
 
-def _store(program: Program, widen: Callable[[Op, Tensor], Op], *, biases: bool) -> None:
+def _store(program: Program, widen: Callable[[Op, Tensor], Op | None], *, biases: bool) -> None:
     widened: dict[tuple[Tensor, int], Tensor] = {}
     ops: list[Op] = []
     for op in program.ops:
@@ -59,8 +68,8 @@ def _store(program: Program, widen: Callable[[Op, Tensor], Op], *, biases: bool)
             key = tensor, _AXES[op.code]
             if key not in widened:
                 made = widen(op, tensor)
-                widened[key] = made.outputs[0]
-                ops.append(made)
+                widened[key] = tensor if made is None else made.outputs[0]
+                ops += [] if made is None else [made]
             op.inputs[index] = widened[key]
         ops.append(op)
     program.ops = ops

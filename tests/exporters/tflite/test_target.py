@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from support.graphs import Net
+from support.integers_tflite import integers, sqnr_db
 from support.lowering_tflite import lowered
 from support.networks import classifier
 
@@ -15,6 +16,7 @@ from tdedge_exporters.prepare import Source
 from tdedge_exporters.tflite.target import lower, probe
 from tdedge_exporters.verification import verify_artifact, verify_files
 from tdedge_exporters.verify import Reference, random_inputs
+from tdedge_runtimes.session import open_session
 
 
 def saved(model: ir.Model, folder) -> str:
@@ -29,7 +31,7 @@ def metadata(content: bytes) -> dict[str, dict]:
     }
 
 
-def deep(seed: int = 0) -> ir.Model:
+def deep(seed: int = 0) -> Net:
     """Video in, with values of every order inside."""
     net = Net(1, 3, 4, 6, 6, seed=seed)
     a = net.add("Relu", net.conv("x", 8, 3, 3, 3, 3, bias=True, pads=1, name="a"), name="b")
@@ -37,7 +39,7 @@ def deep(seed: int = 0) -> ir.Model:
     d = net.add("Add", a, c, name="d")
     e = net.add("Flatten", d, name="e")
     net.add("Gemm", e, net.weight(5, 8 * 144), transB=1, name="y")
-    return net.model()
+    return net
 
 
 def test_file_says_what_it_is(tmp_path):
@@ -78,16 +80,40 @@ def test_unknown_input_layout():
 
 
 def test_float16_weights_are_half_the_size(tmp_path):
-    result = export(saved(deep(), tmp_path), tmp_path / "out", to="tflite,tflite:float16")
+    result = export(saved(deep().model(), tmp_path), tmp_path / "out", to="tflite,tflite:float16")
     whole, half = (
         (tmp_path / "out" / name).stat().st_size for name in ("model.tflite", "model-float16.tflite")
     )
     assert half < 0.65 * whole
     errors = [entry.parity["max_rel"] for entry in result.manifest.targets]
     assert errors[0] < 1e-6 < errors[1] < 1e-2
-    file = lowered(deep(), precision="float16")
+    file = lowered(deep().model(), precision="float16")
     assert file.plan == ["DELEGATE"]
     assert "DEQUANTIZE" in file.ops
+
+
+def test_integer_file_says_so_and_opens_in_a_session(tmp_path):
+    made = integers(deep())
+    file = lower(made.model, tmp_path, "int8")
+    assert file.entry.name == "model-int8.tflite"
+    assert str(file.target) == "tflite:int8"
+    with open_session("tflite", file.entry, precision="int8") as session:
+        assert [info.dtype for info in (*session.inputs, *session.outputs)] == ["float32"] * 2
+        assert session.describe()["execution"]["delegate_partitions"] == 1
+        got = session.run(made.feed)["y"]
+    assert sqnr_db(made.outputs()[1][0], got) > 35
+
+
+def test_probe_gives_real_numbers_of_an_integer_file(tmp_path):
+    made = integers(deep())
+    file = lower(made.model, tmp_path, "int8")
+    wanted = Reference(made.real, [made.feed])._evaluator.run(made.feed, intermediates=True)
+    got = probe(file.entry, made.feed, ["b", "c", "d", "y"])
+    assert set(got) == {"b", "c", "d", "y"}
+    for name, value in got.items():
+        assert value.dtype == np.float32
+        assert value.shape == wanted[name].shape
+        assert sqnr_db(wanted[name], value) > 28
 
 
 def test_weight_that_float16_cannot_hold(tmp_path):
@@ -99,7 +125,7 @@ def test_weight_that_float16_cannot_hold(tmp_path):
 
 
 def test_probe_gives_inner_tensors_as_the_network_has_them(tmp_path):
-    model = deep()
+    model = deep().model()
     file = lower(model, tmp_path, "float32")
     reference = Reference(model, random_inputs(model, 0, 1))
     names = ["b", "c", "d", "y", "nothing"]
@@ -112,7 +138,7 @@ def test_probe_gives_inner_tensors_as_the_network_has_them(tmp_path):
 
 
 def test_first_layer_joins_its_frames_before_the_transpose():
-    file = lowered(deep())
+    file = lowered(deep().model())
     assert file.ops.index("CONCATENATION") < file.ops.index("TRANSPOSE") < file.ops.index("CONV_2D")
     assert file.plan == ["DELEGATE"]
 
@@ -152,7 +178,7 @@ def test_input_that_is_an_output_gets_a_tensor_of_its_own():
 
 
 def test_the_given_model_is_not_changed(tmp_path):
-    model = deep()
+    model = deep().model()
     before = ir.to_proto(model).SerializeToString(deterministic=True)
     lower(model, tmp_path, "float32")
     assert ir.to_proto(model).SerializeToString(deterministic=True) == before

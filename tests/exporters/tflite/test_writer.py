@@ -5,7 +5,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters.tflite import writer
-from tdedge_exporters.tflite.program import Program, Tensor
+from tdedge_exporters.tflite.program import Program, Scales, Tensor
 from tdedge_exporters.tflite.tensors import TensorOps
 from tdedge_exporters.tflite.writer import write
 
@@ -78,3 +78,14 @@ def test_too_many_constants(program, monkeypatch):
     monkeypatch.setattr(writer, "_MOST_BYTES", 50)
     with pytest.raises(UnsupportedError, match=r"of constants; a .tflite file holds less than 2 GiB"):
         write(program, {})
+
+
+def test_what_integers_stand_for(program):
+    (_, x), (_, y) = program.inputs[0], program.outputs[0]
+    x.scales = Scales(np.array([0.5], np.float32), -3)
+    y.scales = Scales(np.array([0.5, 1, 2], np.float32), axis=1)
+    tensors = {t.name.decode(): t.quantization for t in model_of(write(program, {})).subgraphs[0].tensors}
+    assert (list(tensors["x"].scale), list(tensors["x"].zeroPoint)) == ([0.5], [-3])
+    assert (list(tensors["t1"].scale), list(tensors["t1"].zeroPoint)) == ([0.5, 1, 2], [0, 0, 0])
+    assert tensors["t1"].quantizedDimension == 1
+    assert tensors["a"] is None

@@ -56,3 +56,13 @@ def test_the_tolerance_is_of_the_scale():
     near = {**WANTED, "y": WANTED["y"] + np.float32(3e-4)}
     assert parity.compare(WANTED, near, 1e-4)["passed"]
     assert not parity.compare(WANTED, near, 1e-5)["passed"]
+
+
+def test_eight_bits_are_held_to_their_ratio():
+    near = {**WANTED, "y": WANTED["y"] + np.float32(0.1), "n": np.array([2, 1])}  # 28.5 dB
+    found = parity.compare(WANTED, near, None, 25.0)
+    assert found["passed"]
+    assert found["tolerance"] is None
+    failed = parity.compare(WANTED, near, None, 30.0)
+    assert not failed["passed"]
+    assert failed["reason"].endswith("at least 30.0 dB expected")

@@ -36,6 +36,16 @@ def test_wrong_targets(text, words):
         parse_targets(text)
 
 
+def test_int8_is_for_targets_that_name_no_precision():
+    targets = parse_targets("onnxruntime,openvino:float16,onnxruntime:int8,tflite")
+    assert [str(t) for t in lowering.in_int8(targets)] == [
+        "onnxruntime:int8", "openvino:float16", "tflite:int8"
+    ]  # fmt: skip
+    assert [t.calibrated for t in parse_targets("openvino:int8,openvino:int8-weights,openvino")] == [
+        True, False, False
+    ]  # fmt: skip
+
+
 def test_missing_runtime_gives_the_install_line(monkeypatch):
     room = ("tdedge_exporters.openvino", "no_such_runtime", "openvino", ("float32",))
     monkeypatch.setitem(lowering.TARGETS, "openvino", room)

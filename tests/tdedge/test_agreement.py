@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tdedge.agreement import SQNR_FLOORS, TOLERANCES, agree, doubts, within
+from tdedge.agreement import SQNR_FLOORS, TOLERANCES, agree, doubts, golden_floor, within
 
 
 def test_distance_is_relative_to_the_scale():
@@ -72,3 +72,11 @@ def test_an_output_is_within_its_tolerance_or_above_its_floor():
     integers = agree("y", [np.array([1, 2])], [np.array([1, 3])])
     assert within(integers, None, 20)
     assert not within(integers, 1.0)
+
+
+def test_the_golden_inputs_are_held_to_the_lower_of_two_figures():
+    assert golden_floor("float32", {}) is None
+    assert golden_floor("int8", {}) == SQNR_FLOORS["int8"]
+    assert golden_floor("int8", {"min_sqnr_db": 30.0}) == 30.0
+    assert golden_floor("int8", {"min_sqnr_db": 30.0, "golden_sqnr_db": 40.0}) == 30.0
+    assert golden_floor("int8", {"min_sqnr_db": 30.0, "golden_sqnr_db": 29.5}) == 28.5

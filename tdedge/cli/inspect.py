@@ -76,9 +76,14 @@ def _plan_file(source: str) -> Path | None:
 
 
 def _explain(path: Path, output: Output) -> None:
-    """What was considered, measured and chosen for every target, and why."""
-    from tdedge.report import tables
+    """What was considered, measured and chosen for every target, and why; what int8 cost."""
+    from tdedge.artifact import MANIFEST, read_manifest
+    from tdedge.report import quality, tables
 
+    if (path.parent / MANIFEST).is_file():
+        manifest = read_manifest(path.parent, check_hashes=False)
+        if any(entry.quality for entry in manifest.targets):
+            output.table(quality.summary(manifest))
     plans = opt.parse_forms(path)
     for made in plans.values():
         output.table(tables.target_plan(made))

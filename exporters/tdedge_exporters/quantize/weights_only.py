@@ -7,7 +7,7 @@ A weight is stored as whole numbers with one scale per output channel and made r
 Both read nothing but constants, so ONNX Runtime computes them once, when a file is loaded, and runs the
 float32 network as fast as ever. A ``DequantizeLinear`` would say the same, but ONNX Runtime leaves it in the
 graph for the sake of integer kernels and computes it again in every inference (measured: ResNet-18 in Tucker
-form 10.2 ms in place of 7.4).
+form 11.8 ms in place of 7.0).
 """
 
 from __future__ import annotations

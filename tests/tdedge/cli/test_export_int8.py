@@ -40,6 +40,8 @@ def test_verify_of_an_artifact_and_of_files(tdedge, net):
     done = tdedge("verify", "out", "--json", "--no-progress")
     assert done.code == 0, done.err
     assert done.document["parity"]["tflite:int8"]["min_sqnr_db"] == 20.0
+    shown = tdedge("inspect", "out", "--explain")
+    assert (shown.code, "noisiest tensor" in shown.out) == (0, True)
     failed = tdedge("verify", "out", "--min-sqnr", "90", "--no-progress")
     assert failed.code == 1
     assert "(int8 floor 90.0 dB)" in failed.last

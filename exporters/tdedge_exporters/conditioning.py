@@ -3,9 +3,9 @@
 Every result of a convolution or matrix product is multiplied by ``1 + d`` with seeded ``|d| <= u``, the unit
 roundoff of the target's precision (2^-24 in float32, 2^-11 in float16, 2^-8 in bfloat16), and the network is
 evaluated in float64 again (Monte Carlo arithmetic, Parker 1997). A well-made network moves by a few ``u``.
-Where it moves by more than a parity tolerance, no two correct implementations in that precision agree, and a comparison
-with either says nothing about the export. (One of ONNX's light models is such a network as it is shipped:
-equal logits of 7e9, whose softmax is decided by their last bits.)
+Where it moves by more than a parity tolerance, no two correct implementations in that precision agree, and a
+comparison with either says nothing about the export. (One of ONNX's light models is such a network as it is
+shipped: equal logits of 7e9, whose softmax is decided by their last bits.)
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
 from tdedge_exporters.planner.remote import Remote, channel_lanes
 from tdedge_exporters.planner.roofline import Roofline
+from tdedge_exporters.planner.screening import forms_screened, networks_screened
 from tdedge_exporters.planner.search import Choice, search
 from tdedge_exporters.planner.units import Network, network
 from tdedge_runtimes.environment import describe_environment, simd_lanes
@@ -170,7 +171,10 @@ def plan_target(
         remote=remote,
         roofline=roofline,
     )
-    check = remembered(decided(checker(target, pricing.measure, chosen.check)), table, pricing.place)
+    whole = measure if remote is None else remote.measure
+    if target.precision == "int8" and remote is None:
+        whole = networks_screened(whole)
+    check = remembered(decided(checker(target, whole, chosen.check)), table, pricing.place)
     if roofline is not None:
         check = predictor(roofline)
     return plan(model, pricing, chosen.scope, check, progress)
@@ -198,6 +202,8 @@ def priced(
     if remote is not None:
         lanes, place, measure = remote.lanes(target), remote.place(target, threads), remote.measure
     chosen = settings(effort, target, threads=threads, lanes=lanes)
+    if target.precision == "int8" and remote is None:
+        measure = forms_screened(measure)
     if remote is not None:
         chosen = remote.settings(chosen)
     return Pricing(table, place, target, measure, chosen.trial, opset, roofline), chosen

@@ -96,8 +96,9 @@ class _Integers(Conversions):
             listed = ", ".join(repr(name) for name, _ in ends)
             program.notes.append(f"{listed} stay float32: nothing is known of their range")
         for why, names in self.stays.items():
-            listed = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
-            program.notes.append(f"{len(names)} operators stay float32, because {why}: {listed}")
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            listed = ", ".join(names[:_MOST_NAMES])
+            program.notes.append(f"operators stay float32 because {why}: {listed}{more}")
 
     def _input(self, tensor: Tensor) -> Tensor:
         if tensor not in self.known:

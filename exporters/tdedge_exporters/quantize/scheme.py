@@ -144,6 +144,7 @@ class _Analysis:
         if not _is_float(data):
             return
         self.wanted.add(data)
+        self.integer.add(data)  # put on a grid here, where it is none yet
         self.made.weights[weight] = axis
         self.made.products.append(g.node_name(node))
         self._give(node.outputs)

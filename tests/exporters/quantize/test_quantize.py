@@ -4,6 +4,8 @@ from support.eight_bits import clip, residual, samples
 from support.graphs import ops
 
 from tdedge.errors import UsageError
+from tdedge_exporters.lowering import Target, lower
+from tdedge_exporters.onnxruntime import float_operators, integer_operators
 from tdedge_exporters.quantize.quantize import quantize, with_any_grids
 from tdedge_exporters.quantize.report import outputs_sqnr_db
 from tdedge_exporters.quantize.settings import Int8
@@ -95,3 +97,12 @@ def test_the_same_samples_give_the_same_file():
         first.model.graph.initializers.values(), second.model.graph.initializers.values(), strict=True
     ):
         np.testing.assert_array_equal(one.const_value.numpy(), other.const_value.numpy())
+
+
+def test_a_product_that_is_kept_leaves_all_others_on_integers(tmp_path):
+    model = residual()
+    made = quantize(model, samples(model, 2), Int8(keep=("n_b",)))
+    lowered = lower(made.model, tmp_path, Target("onnxruntime", "int8"))
+    kinds = list(float_operators(lowered.entry).values())
+    assert sum("Conv" in kind for kind in kinds) == 1, kinds
+    assert integer_operators(lowered.entry)["QLinearConv"] == 3

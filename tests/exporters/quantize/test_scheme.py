@@ -41,6 +41,7 @@ def test_a_product_that_is_kept_is_none():
     names = [value.name for group in made.groups for value in group]
     assert "a" in names  # the sum reads it, and stays on integers with what does not change there
     assert "b" not in names
+    assert "c" in names  # the product behind it reads integers all the same
 
 
 def test_parts_that_are_joined_share_a_grid_constants_too():

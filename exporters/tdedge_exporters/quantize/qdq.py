@@ -19,8 +19,6 @@ from tdedge_exporters.quantize.scheme import WHOLE, weight_axis
 #: Metadata key of a graph: names, scales and zero points of its float32 outputs that have a grid.
 EDGES = "tdedge.grid."
 
-_PARTS = ("QuantizeLinear", "DequantizeLinear")
-
 
 def insert(model: ir.Model, grids: Grids) -> ir.Model:
     """A quantised copy of ``model``."""
@@ -136,11 +134,15 @@ class _Insertion:
 
     def _weights(self, node: ir.Node) -> None:
         weight = node.inputs[1] if len(node.inputs) > 1 else None
-        grid = self.grids.weights.get(weight.name or "") if weight is not None else None
-        if weight is None or grid is None or weight_axis(node) is None:
+        axis = weight_axis(node)
+        if weight is None or axis is None:
             return
         array = g.float_constant(weight)
         assert array is not None
+        grid = self.grids.weights.get(weight.name or "")
+        if grid is None:
+            self._keep(node)
+            return
         if weight not in self.weights:
             scales = self._constant("scales", grid.scales)
             zeros = self._constant("zeros", np.zeros(len(grid.scales), np.int8))
@@ -151,6 +153,22 @@ class _Insertion:
         if bias is not None and read is not None:
             self._bias(node, bias, read.scale * grid.scales.astype(np.float64))
         g.drop_unused(self.graph, [weight, *([bias] if bias is not None else [])])
+
+    def _keep(self, node: ir.Node) -> None:
+        """A product that stays float32 behind a grid: an activation that does nothing follows it.
+
+        ONNX Runtime would round its weight to 8 bits by itself where another grid follows at once.
+        """
+        result = node.outputs[0]
+        if node.inputs[0] not in self.on_grid or not result.uses() or result.is_graph_output():
+            return
+        stem = self.names.fresh(f"{result.name}/kept")
+        same = ir.Node("", "LeakyRelu", [result], [ir.AttrFloat32("alpha", 1.0)], name=stem)
+        same.outputs[0].name, same.outputs[0].type, same.outputs[0].shape = stem, result.type, result.shape
+        for reader, index in list(result.uses()):
+            if reader is not same:
+                reader.replace_input_with(index, same.outputs[0])
+        self.graph.insert_after(node, same)
 
     def _bias(self, node: ir.Node, bias: ir.Value, scales: Array) -> None:
         array = g.float_constant(bias)
@@ -223,6 +241,8 @@ def _strip(graph: ir.Graph) -> Grids:
     for node in list(graph):
         if node.op_type == "QuantizeLinear":
             _strip_integers(graph, node, grids)
+        elif node.op_type == "LeakyRelu" and g.attr_float(node, "alpha", 0.01) == 1.0:
+            _strip_kept(graph, node)
         elif node.outputs and node.outputs[0].dtype == ir.DataType.UINT8:
             _to_reals(graph, node, grids)
     for key, text in list(graph.metadata_props.items()):
@@ -288,6 +308,14 @@ def _to_reals(graph: ir.Graph, node: ir.Node, grids: Grids) -> None:
         filler = node.inputs[2]
         node.replace_input_with(2, None)
         g.drop_unused(graph, [filler] if filler is not None else [])
+
+
+def _strip_kept(graph: ir.Graph, node: ir.Node) -> None:
+    """What keeps a product in float32 does nothing else."""
+    data = node.inputs[0]
+    assert data is not None
+    ir.convenience.replace_all_uses_with(node.outputs[0], data)
+    _remove(graph, node)
 
 
 def _remove(graph: ir.Graph, node: ir.Node) -> None:

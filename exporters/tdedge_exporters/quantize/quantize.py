@@ -9,7 +9,7 @@ is calibrated on its own, with the same samples and the same equalised weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -28,6 +28,9 @@ from tdedge_exporters.quantize.settings import Int8
 
 #: Samples that mixed precision is decided on.
 _DECIDED_ON = 4
+
+#: Biases stay below this integer; their correction may yet add to them.
+_LARGEST_BIAS = 2.0**30
 
 #: A sigmoid's results are in 0 .. 1, whatever the data; runtimes expect this grid.
 _SIGMOID = Grid(1 / 256, 0)
@@ -114,7 +117,7 @@ def _assemble(
     model: ir.Model, statistics: Mapping[str, Statistics], settings: Int8, keep: Sequence[str]
 ) -> _Assembled:
     found = scheme(model, keep)
-    grids = _grids(found, statistics, settings.method)
+    grids = _grids(model, found, statistics, settings.method)
     corrected, source = 0, model
     if settings.correct_bias:
         source = model.clone()
@@ -130,7 +133,7 @@ def _kept_for(
     least_db: float,
 ) -> list[tuple[str, float]]:
     """Products that stay float32, with their own ratios."""
-    grids = _grids(scheme(model, settings.keep), statistics, settings.method)
+    grids = _grids(model, scheme(model, settings.keep), statistics, settings.method)
     ranked = mixed.noisiest(model, grids, feeds[:1])
 
     def reaches(names: Sequence[str]) -> float | None:
@@ -141,7 +144,7 @@ def _kept_for(
     return [each for each in ranked if each[0] in names]
 
 
-def _grids(found: Scheme, statistics: Mapping[str, Statistics], method: str) -> Grids:
+def _grids(model: ir.Model, found: Scheme, statistics: Mapping[str, Statistics], method: str) -> Grids:
     grids = Grids(edges={value.name or "" for value in found.edges}, weights=_weight_grids(found))
     for group in found.groups:
         makers = [value.producer() for value in group]
@@ -152,7 +155,24 @@ def _grids(found: Scheme, statistics: Mapping[str, Statistics], method: str) -> 
             seen += [_of_constant(value) for value in group if g.constant(value) is not None]
             grid = ranges.grid(seen, method)
         grids.activations |= {value.name or "": grid for value in group}
+    _make_room(model, grids)
     return grids
+
+
+def _make_room(model: ir.Model, grids: Grids) -> None:
+    """Coarser grids for channels of tiny weights, so that their biases fit into 32 bits."""
+    for node in model.graph:
+        weight, bias = (*node.inputs, None, None, None)[1:3]
+        grid = grids.weights.get(weight.name or "") if weight is not None else None
+        data = node.inputs[0] if node.inputs else None
+        read = grids.activations.get(data.name or "") if data is not None else None
+        offset = g.float_constant(bias)
+        if weight is None or grid is None or read is None or offset is None:
+            continue
+        least = np.abs(offset.astype(np.float64)).ravel() / (read.scale * _LARGEST_BIAS)
+        grids.weights[weight.name or ""] = replace(
+            grid, scales=np.maximum(grid.scales, least).astype(np.float32)
+        )
 
 
 def _weight_grids(found: Scheme) -> dict[str, WeightGrid]:

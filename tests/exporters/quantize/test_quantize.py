@@ -1,4 +1,5 @@
 import numpy as np
+import onnx_ir as ir
 import pytest
 from support.eight_bits import clip, residual, samples
 from support.graphs import ops
@@ -106,3 +107,13 @@ def test_a_product_that_is_kept_leaves_all_others_on_integers(tmp_path):
     kinds = list(float_operators(lowered.entry).values())
     assert sum("Conv" in kind for kind in kinds) == 1, kinds
     assert integer_operators(lowered.entry)["QLinearConv"] == 3
+
+
+def test_a_channel_without_weights_keeps_its_bias():
+    model = residual()
+    held = model.graph.initializers["w2"]
+    array = held.const_value.numpy().copy()
+    array[3] = 0
+    held.const_value = ir.tensor(array, name="w2")
+    feeds = samples(model, 4)
+    assert quantize(model, feeds).report.sqnr_db > 28

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,9 +27,6 @@ from benchmarks.realisation.store import Store, key_of
 from tdedge import __version__
 from tdedge.errors import TdedgeError, UsageError
 from tdedge.progress import Progress, track
-from tdedge_exporters.lowering import Target
-from tdedge_exporters.planner.costs import Cost
-from tdedge_exporters.planner.pricing import local_measure
 from tdedge_exporters.planning import Planning
 from tdedge_runtimes.environment import describe_environment
 from tdedge_runtimes.errors import RuntimesError
@@ -71,7 +68,10 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
         for network in {case.network for case in cases}:
             shutil.rmtree(folder / machine / network, ignore_errors=True)
     missing = [row for row in wanted if selection.fresh or store.get(row) is None]
-    planning = _planning(threads, quick=quick)
+    # Times that the realisation benchmark, or a run before this one, has measured are not measured again.
+    table = cache_folder() / "realisation" / "costs.sqlite"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    planning = Planning("low" if quick else "normal", threads, table)
     place = Workplace(folder / machine, folder, planning, quick, progress)
     by_case = {case: [row for row in missing if row.case == case] for case in cases}
     items = [(case.name, (case, rows)) for case, rows in by_case.items() if rows]
@@ -93,25 +93,6 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
         },
         failures=tuple(gate.line() for gate in checked if gate.state == FAIL),
     )
-
-
-def _planning(threads: int, *, quick: bool) -> Planning:
-    """At normal effort; a quick run times forms in a hurry, and keeps those times to itself."""
-    if quick:
-        return Planning("low", threads, _table("int8", "costs-quick.sqlite"), measure=_hurried)
-    # Times of float32 forms that the realisation benchmark has measured are not measured again.
-    return Planning("normal", threads, _table("realisation", "costs.sqlite"))
-
-
-def _table(*parts: str) -> Path:
-    path = cache_folder().joinpath(*parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _hurried(files: Mapping[str, Path], place: Target, options: MeasureOptions) -> Mapping[str, Cost]:
-    few = replace(options, warmup_calls=1, per_block=1, untimed_calls=0, min_blocks=2, max_seconds=0.3)
-    return local_measure(files, place, few)
 
 
 def reported(store: Store, key: str, threads: int, wanted: Sequence[Row]) -> list[Row]:

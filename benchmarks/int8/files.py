@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -167,15 +167,21 @@ class Makers:
         if about.exists():
             known = json.loads(about.read_text(encoding="utf-8"))
             return folder / known.pop("entry"), Quality(**known)
+        model, feeds, exact = self._dense_quantised
+        path = lowering.lower(model, _new(folder), target).entry
+        found = quality(exact, outputs(target.runtime, path, feeds))
+        about.write_text(json.dumps({"entry": path.name, **asdict(found)}) + "\n", encoding="utf-8")
+        return path, found
+
+    @cached_property
+    def _dense_quantised(self) -> tuple[ir.Model, Sequence[networks.Feed], Outputs]:
+        """The dense graph on integers, held-out inputs of it, and its float32 outputs."""
         model = ir.load(self.dense.rewritten)
         feeds = networks.samples(self.case.network, model)
         equal, _ = equalised(model, feeds.calibration, self.place.progress)
         quantised = quantize(equal, feeds.calibration, Int8(), self.place.progress)
-        path = lowering.lower(quantised.model, _new(folder), target).entry
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
-        found = quality(exact, outputs(target.runtime, path, feeds.held_out))
-        about.write_text(json.dumps({"entry": path.name, **asdict(found)}) + "\n", encoding="utf-8")
-        return path, found
+        return quantised.model, feeds.held_out, exact
 
     @staticmethod
     def _plain(exported: Exported, folder: Path, target: Target) -> Path:

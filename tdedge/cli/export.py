@@ -69,7 +69,9 @@ def export(
     ] = None,
     calibration_method: Annotated[
         str | None,
-        typer.Option(help="How ranges are found: mse, minmax, percentile or entropy. [default: mse]"),
+        typer.Option(
+            help="How ranges are found: mse, minmax, percentile, entropy. [default: best of the first three]"
+        ),
     ] = None,
     calibration_samples: Annotated[
         int | None, typer.Option(help="Samples to calibrate on at most. [default: 32]")

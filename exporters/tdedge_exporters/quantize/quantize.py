@@ -8,6 +8,7 @@ is calibrated on its own, with the same samples and the same equalised weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,10 +25,10 @@ from tdedge_exporters.quantize.grids import Array, Grid, Grids, WeightGrid
 from tdedge_exporters.quantize.qdq import insert
 from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.scheme import MOVES, Scheme, is_cut, scheme
-from tdedge_exporters.quantize.settings import Int8
+from tdedge_exporters.quantize.settings import BEST, TRIED, Int8
 
-#: Samples that mixed precision is decided on.
-_DECIDED_ON = 4
+#: Samples that methods, and mixed precision, are decided on.
+_DECIDED_ON = 8
 
 #: Biases stay below this integer; their correction may yet add to them.
 _LARGEST_BIAS = 2.0**30
@@ -75,6 +76,8 @@ def quantize(
     found = scheme(whole, chosen.keep)
     names = list(dict.fromkeys((*_observed(found), *_read_by_products(whole))))
     statistics = observe(whole, names, feeds, progress=progress)
+    if chosen.method == BEST:
+        chosen = replace(chosen, method=_best_method(whole, feeds[:_DECIDED_ON], statistics, chosen))
     kept = dict.fromkeys(found.kept, "asked for")
     if chosen.min_sqnr_db is not None:
         more = _kept_for(whole, feeds[:_DECIDED_ON], statistics, chosen, chosen.min_sqnr_db)
@@ -90,6 +93,20 @@ def quantize(
         corrected=made.corrected,
     )
     return Quantised(made.model, made.grids, quality)
+
+
+def quantised_sqnr_db(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> float:
+    """Signal-to-noise ratio of the outputs of a network, all of it quantised; infinite without any noise.
+
+    Raises:
+        UsageError: no samples, or tensors that are not finite.
+    """
+    whole = for_integers(model)
+    found = scheme(whole)
+    names = list(dict.fromkeys((*_observed(found), *_read_by_products(whole))))
+    made = _assemble(whole, observe(whole, names, feeds), Int8(method=TRIED[0]), ())
+    ratio = report.outputs_sqnr_db(whole, made.model, feeds)
+    return math.inf if ratio is None else ratio
 
 
 def with_any_grids(model: ir.Model) -> ir.Model:
@@ -123,6 +140,22 @@ def _assemble(
         source = model.clone()
         corrected = bias.correct(source, grids, statistics)
     return _Assembled(insert(source, grids), grids, len(found.products), corrected)
+
+
+def _best_method(
+    model: ir.Model,
+    feeds: Sequence[Mapping[str, Array]],
+    statistics: Mapping[str, Statistics],
+    settings: Int8,
+) -> str:
+    """The method with the best signal-to-noise ratio of the outputs."""
+
+    def ratio(method: str) -> float:
+        made = _assemble(model, statistics, replace(settings, method=method), settings.keep)
+        found = report.outputs_sqnr_db(model, made.model, feeds)
+        return math.inf if found is None else found
+
+    return max(TRIED, key=ratio)
 
 
 def _kept_for(

@@ -37,7 +37,9 @@ def check(method: str) -> None:
         UsageError: naming the known ones.
     """
     if method not in _METHODS:
-        raise UsageError(f"unknown calibration method {method!r}; expected one of {', '.join(_METHODS)}")
+        raise UsageError(
+            f"unknown calibration method {method!r}; expected one of best, {', '.join(_METHODS)}"
+        )
 
 
 def grid(statistics: Sequence[Statistics], method: str) -> Grid:

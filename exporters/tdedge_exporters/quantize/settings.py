@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from tdedge.errors import UsageError
 from tdedge_exporters.quantize import ranges
 
+#: The method that tries others.
+BEST = "best"
+#: What it tries.
+TRIED = ("mse", "minmax", "percentile")
+
 
 @dataclass(frozen=True)
 class Int8:
     """How a network is quantised.
 
     Attributes:
-        method: how ranges are found: ``mse``, ``minmax``, ``percentile`` or ``entropy``.
+        method: how ranges are found: ``mse``, ``minmax``, ``percentile``, ``entropy``, or ``best``, the one
+            of :data:`TRIED` whose outputs have the best signal-to-noise ratio on the calibration data.
         min_sqnr_db: products stay float32, the noisiest first, until the outputs have this signal-to-noise
             ratio on the calibration data; None to quantise all.
         keep: names of nodes that stay float32.
-        equalise: share ranges between the channels of every link, exactly.
+        equalise: share ranges between the channels of every link, exactly, where the outputs gain by it.
         correct_bias: take the mean error of rounded weights out of the biases.
         samples: calibration samples that are used at most.
 
@@ -25,7 +31,7 @@ class Int8:
         UsageError: unknown method, no samples, or a ratio that is not positive.
     """
 
-    method: str = "mse"
+    method: str = BEST
     min_sqnr_db: float | None = None
     keep: tuple[str, ...] = ()
     equalise: bool = True
@@ -33,7 +39,8 @@ class Int8:
     samples: int = 32
 
     def __post_init__(self) -> None:
-        ranges.check(self.method)
+        if self.method != BEST:
+            ranges.check(self.method)
         if self.samples < 1:
             raise UsageError(f"{self.samples} calibration samples; expected at least 1")
         if self.min_sqnr_db is not None and not self.min_sqnr_db > 0:

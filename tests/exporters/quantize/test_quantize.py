@@ -9,7 +9,7 @@ from tdedge_exporters.lowering import Target, lower
 from tdedge_exporters.onnxruntime import float_operators, integer_operators
 from tdedge_exporters.quantize.quantize import quantize, with_any_grids
 from tdedge_exporters.quantize.report import outputs_sqnr_db
-from tdedge_exporters.quantize.settings import Int8
+from tdedge_exporters.quantize.settings import TRIED, Int8
 
 
 @pytest.mark.parametrize("make", [residual, clip])
@@ -74,7 +74,7 @@ def test_a_node_to_keep_must_exist():
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"method": "best"}, "unknown calibration method 'best'"),
+        ({"method": "finest"}, "unknown calibration method 'finest'"),
         ({"samples": 0}, "0 calibration samples"),
         ({"min_sqnr_db": -3.0}, "-3.0 dB"),
     ],
@@ -117,3 +117,12 @@ def test_a_channel_without_weights_keeps_its_bias():
     held.const_value = ir.tensor(array, name="w2")
     feeds = samples(model, 4)
     assert quantize(model, feeds).report.sqnr_db > 28
+
+
+def test_the_best_method_is_the_best_of_those_that_are_tried():
+    model = residual()
+    feeds = samples(model, 4)
+    ratios = {method: quantize(model, feeds, Int8(method=method)).report.sqnr_db for method in TRIED}
+    report = quantize(model, feeds).report
+    assert report.method == max(ratios, key=ratios.get)
+    assert report.sqnr_db == max(ratios.values())

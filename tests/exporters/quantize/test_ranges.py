@@ -66,5 +66,5 @@ def test_tensors_that_share_a_grid_are_all_on_it():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(UsageError, match="expected one of mse, minmax"):
-        ranges.grid([statistics(normal(100))], "best")
+    with pytest.raises(UsageError, match="expected one of best, mse, minmax"):
+        ranges.grid([statistics(normal(100))], "finest")

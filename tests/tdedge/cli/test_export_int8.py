@@ -61,9 +61,9 @@ def test_verify_of_an_artifact_and_of_files(tdedge, net):
         (("--calibration", "gone.npz"), 2, "gone.npz is not a readable .npz file"),
         (("--calibration", "other.npz"), 2, "expected (samples, 3, 16, 16)"),
         (
-            ("--calibration", "data.npz", "--calibration-method", "best"),
+            ("--calibration", "data.npz", "--calibration-method", "finest"),
             2,
-            "unknown calibration method 'best'",
+            "unknown calibration method 'finest'",
         ),
         (("--calibration", "data.npz", "--calibration-samples", "0"), 2, "expected at least 1"),
         (("--calibration", "data.npz", "--min-sqnr", "-3"), 2, "expected a positive one"),

@@ -57,6 +57,7 @@ class _Insertion:
                     self.graph.metadata_props[EDGES + name] = f"{grid.scale!r} {grid.zero_point}"
                 elif name in self.grids.activations:
                     self._pair(value, node)
+            self._keep(node)
         self._drop_unread()
 
     def _pair(self, value: ir.Value, after: ir.Node | None) -> None:
@@ -141,7 +142,6 @@ class _Insertion:
         assert array is not None
         grid = self.grids.weights.get(weight.name or "")
         if grid is None:
-            self._keep(node)
             return
         if weight not in self.weights:
             scales = self._constant("scales", grid.scales)
@@ -157,17 +157,19 @@ class _Insertion:
     def _keep(self, node: ir.Node) -> None:
         """A product that stays float32 behind a grid: an activation that does nothing follows it.
 
-        ONNX Runtime would round its weight to 8 bits by itself where another grid follows at once.
+        ONNX Runtime would round its weight to 8 bits by itself where another grid, or a ReLU and then that,
+        follows at once.
         """
+        is_kept = weight_axis(node) is not None and node.inputs[1] not in self.weights.values()
         result = node.outputs[0]
-        if node.inputs[0] not in self.on_grid or not result.uses() or result.is_graph_output():
+        readers = list(result.uses())
+        if not (is_kept and readers and node.inputs[0] in self.on_grid) or result.is_graph_output():
             return
         stem = self.names.fresh(f"{result.name}/kept")
         same = ir.Node("", "LeakyRelu", [result], [ir.AttrFloat32("alpha", 1.0)], name=stem)
         same.outputs[0].name, same.outputs[0].type, same.outputs[0].shape = stem, result.type, result.shape
-        for reader, index in list(result.uses()):
-            if reader is not same:
-                reader.replace_input_with(index, same.outputs[0])
+        for reader, at in readers:
+            reader.replace_input_with(at, same.outputs[0])
         self.graph.insert_after(node, same)
 
     def _bias(self, node: ir.Node, bias: ir.Value, scales: Array) -> None:
@@ -180,14 +182,21 @@ class _Insertion:
         node.replace_input_with(2, self._stored(node, bias, whole, constant, zeros, 0))
 
     def _stored(
-        self, node: ir.Node, value: ir.Value, array: Array, scales: ir.Value, zeros: ir.Value, axis: int
+        self,
+        node: ir.Node,
+        value: ir.Value,
+        array: Array,
+        scales: ir.Value,
+        zeros: ir.Value,
+        axis: int | None = None,
     ) -> ir.Value:
+        """A constant that ``node`` reads, stored as integers; ``axis`` where scales are per channel."""
         stored = g.add_initializer(self.graph, self.names.fresh(f"{value.name}/q"), array)
         back = ir.Node(
             "",
             "DequantizeLinear",
             [stored, scales, zeros],
-            [ir.AttrInt64("axis", axis)],
+            [] if axis is None else [ir.AttrInt64("axis", axis)],
             name=self.names.fresh(f"{value.name}/dequantize"),
         )
         real = back.outputs[0]
@@ -206,24 +215,7 @@ class _Insertion:
                 continue
             if value not in self.weights:
                 grid = self.grids.activations[value.name or ""]
-                scale, zero = self._scalar(grid)
-                stored = g.add_initializer(
-                    self.graph, self.names.fresh(f"{value.name}/q"), grid.quantise(array)
-                )
-                back = ir.Node(
-                    "",
-                    "DequantizeLinear",
-                    [stored, scale, zero],
-                    name=self.names.fresh(f"{value.name}/dequantize"),
-                )
-                real = back.outputs[0]
-                real.name, real.type, real.shape = (
-                    self.names.fresh(f"{value.name}/dq"),
-                    value.type,
-                    value.shape,
-                )
-                self.graph.insert_before(node, back)
-                self.weights[value] = real
+                self.weights[value] = self._stored(node, value, grid.quantise(array), *self._scalar(grid))
             node.replace_input_with(index, self.weights[value])
             g.drop_unused(self.graph, [value])
 

@@ -5,6 +5,7 @@ from support.graphs import Net, ops, run
 
 from tdedge_exporters.quantize.qdq import insert, strip
 from tdedge_exporters.quantize.quantize import quantize
+from tdedge_exporters.quantize.settings import Int8
 
 
 def shuffled():
@@ -76,3 +77,22 @@ def test_a_weight_that_two_products_read_is_stored_once():
     ]
     assert len(stored) == 1
     assert made.report.sqnr_db > 25
+
+
+def test_a_kept_product_is_held_apart_from_the_grid_behind_it():
+    net = Net(1, 4, 6, 6)
+    net.conv("x", 4, 4, 1, 1, name="a")
+    net.conv("a", 4, 4, 3, 3, pads=1, name="b")
+    net.conv("b", 4, 4, 1, 1, name="y")
+    model = net.model()
+    feeds = samples(model, 2)
+    made = quantize(model, feeds, Int8(keep=("n_b",))).model
+    path, node = [], next(node for node in made.graph if node.name == "n_y")
+    while node is not None and node.name != "n_b":
+        path.append(node.op_type)
+        node = node.inputs[0].producer()
+    assert path == ["Conv", "DequantizeLinear", "QuantizeLinear", "LeakyRelu"]
+    real, grids = strip(made)
+    assert ops(real) == {"Conv": 3}
+    (exact,), (again,) = run(made, feeds[0]["x"]), run(insert(real, grids), feeds[0]["x"])
+    np.testing.assert_array_equal(again, exact)

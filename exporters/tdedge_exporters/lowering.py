@@ -33,11 +33,15 @@ TARGETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("float32", "int8", "int8-weights"),
     ),
     "openvino": (
-        *("tdedge_exporters.openvino", "openvino", "openvino"),
+        "tdedge_exporters.openvino",
+        "openvino",
+        "openvino",
         ("float32", "float16", "bfloat16", "int8", "int8-weights"),
     ),
     "tflite": (
-        *("tdedge_exporters.tflite", "ai_edge_litert", "tflite"),
+        "tdedge_exporters.tflite",
+        "ai_edge_litert",
+        "tflite",
         ("float32", "float16", "int8", "int8-weights"),
     ),
 }

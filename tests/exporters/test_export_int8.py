@@ -184,11 +184,15 @@ def test_below_the_floor_nothing_is_left_and_the_noisiest_are_named(net):
     source, data = net
     with pytest.raises(GateError) as raised:
         export(
-            source, source.parent / "out", to="openvino:int8", calibration=data, int8=Int8(min_sqnr_db=300)
+            source,
+            source.parent / "out",
+            to="openvino:int8",
+            calibration=data,
+            int8=Int8(method="minmax", min_sqnr_db=300),
         )
     text = raised.value.message
     assert text.startswith("openvino:int8: quality failed: output 'y' has ")
-    for words in ("(int8 floor 300.0 dB)", "6 were used", "another --calibration-method than m"):
+    for words in ("(int8 floor 300.0 dB)", "6 were used", "another --calibration-method than minmax"):
         assert words in text
     assert sorted(os.listdir(source.parent)) == ["data.npz", "net.onnx"]
 

@@ -58,7 +58,7 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         volumes=target.runtime == "openvino" or effort == "max",
         pad_ranks=target.runtime == "onnxruntime" or effort == "max",
         waste={"low": 1.5, "normal": 2.5}.get(effort, 6.0),
-        without=FLOAT_FORMS if target.precision == "int8" else frozenset(),
+        without=FLOAT_FORMS if target.calibrated else frozenset(),
     )
     blocks = {"low": 2, "normal": 3}.get(effort, 9)
     trial = MeasureOptions(

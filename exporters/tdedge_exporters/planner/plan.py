@@ -244,7 +244,7 @@ def replay(model: ir.Model, plan: TargetPlan) -> ir.Model:
     where = f"the plan for {plan.target} was made for another network"
     if (reason := refusal(model)) is not None:
         raise UsageError(f"{where}: {reason}")
-    net = network(model, integers=Target.parse(plan.target).precision == "int8")
+    net = network(model, integers=Target.parse(plan.target).calibrated)
     names = {unit.name for unit in net.units}
     if missing := [name for piece in plan.pieces for name in piece.units if name not in names]:
         raise UsageError(f"{where}: it names {missing[0]!r}, which is not in this one")

@@ -72,7 +72,7 @@ def plan(
     progress: Progress = SILENT,
 ) -> Planned:
     """Choose the fastest forms for ``model``; where the plan is not faster the result is ``model`` itself."""
-    net = network(model, integers=pricing.target.precision == "int8")
+    net = network(model, integers=pricing.target.calibrated)
     offered = candidates(net, scope)
     free = _without_choice(offered)
     priced = [candidate for candidate in offered if id(candidate) not in free]
@@ -172,7 +172,7 @@ def plan_target(
         roofline=roofline,
     )
     whole = measure if remote is None else remote.measure
-    if target.precision == "int8" and remote is None:
+    if target.calibrated and remote is None:
         whole = networks_screened(whole)
     check = remembered(decided(checker(target, whole, chosen.check)), table, pricing.place)
     if roofline is not None:
@@ -202,7 +202,7 @@ def priced(
     if remote is not None:
         lanes, place, measure = remote.lanes(target), remote.place(target, threads), remote.measure
     chosen = settings(effort, target, threads=threads, lanes=lanes)
-    if target.precision == "int8" and remote is None:
+    if target.calibrated and remote is None:
         measure = forms_screened(measure)
     if remote is not None:
         chosen = remote.settings(chosen)

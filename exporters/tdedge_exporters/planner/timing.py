@@ -18,4 +18,4 @@ def lower_to_time(model: ir.Model, folder: Path, target: Target) -> Lowered:
         UnsupportedError: the target cannot express the graph.
         MissingError: its runtime is not installed.
     """
-    return lowering.lower(with_any_grids(model) if target.precision == "int8" else model, folder, target)
+    return lowering.lower(with_any_grids(model) if target.calibrated else model, folder, target)

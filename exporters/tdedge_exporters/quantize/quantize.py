@@ -73,12 +73,10 @@ def quantize(
     feeds = list(samples)[: chosen.samples]
     whole = for_integers(model)
     _check_names(whole, chosen.keep)
-    found = scheme(whole, chosen.keep)
-    names = list(dict.fromkeys((*_observed(found), *_read_by_products(whole))))
-    statistics = observe(whole, names, feeds, progress=progress)
+    statistics = _statistics(whole, feeds, chosen.keep, progress)
     if chosen.method == BEST:
         chosen = replace(chosen, method=_best_method(whole, feeds[:_DECIDED_ON], statistics, chosen))
-    kept = dict.fromkeys(found.kept, "asked for")
+    kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     if chosen.min_sqnr_db is not None:
         more = _kept_for(whole, feeds[:_DECIDED_ON], statistics, chosen, chosen.min_sqnr_db)
         kept |= {name: f"for {chosen.min_sqnr_db:g} dB: {ratio:.1f} dB by itself" for name, ratio in more}
@@ -102,11 +100,7 @@ def quantised_sqnr_db(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> 
         UsageError: no samples, or tensors that are not finite.
     """
     whole = for_integers(model)
-    found = scheme(whole)
-    names = list(dict.fromkeys((*_observed(found), *_read_by_products(whole))))
-    made = _assemble(whole, observe(whole, names, feeds), Int8(method=TRIED[0]), ())
-    ratio = report.outputs_sqnr_db(whole, made.model, feeds)
-    return math.inf if ratio is None else ratio
+    return _sqnr_db(whole, _statistics(whole, feeds), Int8(method=TRIED[0]), feeds)
 
 
 def with_any_grids(model: ir.Model) -> ir.Model:
@@ -120,6 +114,28 @@ def with_any_grids(model: ir.Model) -> ir.Model:
         grids.activations |= {v.name or "": Grid(1 / 32, 0 if cut else 128) for v in group}
     grids.weights = _weight_grids(found)
     return insert(whole, grids)
+
+
+def _statistics(
+    model: ir.Model,
+    feeds: Sequence[Mapping[str, Array]],
+    keep: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> dict[str, Statistics]:
+    names = dict.fromkeys((*_observed(scheme(model, keep)), *_read_by_products(model)))
+    return observe(model, list(names), feeds, progress=progress)
+
+
+def _sqnr_db(
+    model: ir.Model,
+    statistics: Mapping[str, Statistics],
+    settings: Int8,
+    feeds: Sequence[Mapping[str, Array]],
+) -> float:
+    """Signal-to-noise ratio of the outputs, quantised so; infinite without any noise."""
+    made = _assemble(model, statistics, settings, settings.keep)
+    found = report.outputs_sqnr_db(model, made.model, feeds)
+    return math.inf if found is None else found
 
 
 @dataclass(frozen=True)
@@ -151,9 +167,7 @@ def _best_method(
     """The method with the best signal-to-noise ratio of the outputs."""
 
     def ratio(method: str) -> float:
-        made = _assemble(model, statistics, replace(settings, method=method), settings.keep)
-        found = report.outputs_sqnr_db(model, made.model, feeds)
-        return math.inf if found is None else found
+        return _sqnr_db(model, statistics, replace(settings, method=method), feeds)
 
     return max(TRIED, key=ratio)
 

@@ -6,6 +6,7 @@ done on integers; an operator it lacks, or one that reads or gives a tensor with
 between ``DEQUANTIZE`` and ``QUANTIZE``, inside the same partition, and a note says which and why.
 
 * An average pooling, which XNNPACK lacks on integers, is a ``DEPTHWISE_CONV_2D`` with equal weights.
+* The larger of two tensors, which it lacks too, is a ``MAX_POOL_2D`` over both, joined.
 * An activation that no operator could take in is the ``QUANTIZE`` to its result's grid where that cuts off
   the same numbers, else a product with 1 that takes it in.
 
@@ -15,15 +16,18 @@ Source: TensorFlow Lite 8-bit quantization specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tdedge_exporters.quantize.grids import Grid, Grids, WeightGrid
 from tdedge_exporters.tflite.conversions import CONVERSIONS, INT8, OFFSET, Conversions, Held
+from tdedge_exporters.tflite.order import Shape
 from tdedge_exporters.tflite.peephole import ACTIVATIONS
 from tdedge_exporters.tflite.program import Array, Op, Program, Scales, Tensor
 from tdedge_exporters.tflite.spread import CUTS, MOVES, is_real, operands, spread
+from tdedge_exporters.tflite.versions import int8_version
 from tdedge_exporters.tflite.weights import axis_of, dequantised
 from tdedge_exporters.tflite.window import Axis, is_valid
 
@@ -78,6 +82,7 @@ class _Integers(Conversions):
             **dict.fromkeys(("ADD", "SUB", "MUL"), self._arithmetic),
             **dict.fromkeys(("ELU", "LEAKY_RELU", "LOGISTIC", "TANH"), self._curve),
             "AVERAGE_POOL_2D": self._average,
+            "MAXIMUM": self._greatest,
             "MEAN": self._mean,
         }
 
@@ -114,11 +119,16 @@ class _Integers(Conversions):
         grid = self.known[tensor]
         made = self.as_whole(tensor, grid)
         if made in [other for _, other in (*self.program.inputs, *self.program.outputs)]:
-            options = schema.ReshapeOptionsT()
-            options.newShape = list(tensor.shape)
-            shape = Tensor("shape", (len(tensor.shape),), _INT32, np.array(tensor.shape, np.int32))
-            made, source = self.new(tensor.name, tensor.shape, grid), made
-            self.ops.append(Op("RESHAPE", [source, shape], [made], options))
+            return self._reshaped(tensor.name, made, tensor.shape, grid)
+        return made
+
+    def _reshaped(self, name: str, source: Tensor, sizes: Shape, grid: Grid) -> Tensor:
+        """The same integers in another shape."""
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(sizes)
+        shape = Tensor("shape", (len(sizes),), _INT32, np.array(sizes, np.int32))
+        made = self.new(name, sizes, grid)
+        self.ops.append(Op("RESHAPE", [source, shape], [made], options))
         return made
 
     # One operator
@@ -167,6 +177,34 @@ class _Integers(Conversions):
         grid = read.pop() if len(read) == 1 else given
         inputs = [t if t is None or not is_real(t) else self.as_whole(t, grid) for t in op.inputs]
         self.emit(op.code, inputs, op.options, result, grid)
+
+    def _greatest(self, op: Op) -> None:
+        """The larger of two computed tensors (.., C): joined as (1, 2, .., C), over the window (2, 1)."""
+        data, result = operands(op), op.outputs[0]
+        if len(data) == 1:
+            self._cut(op)
+            return
+        if len(data) != 2 or {tensor.shape for tensor in data} != {result.shape}:
+            raise _Stays(_NO_FORM)
+        channels = result.shape[-1] if result.shape else 1
+        row = (1, 1, prod(result.shape) // channels, channels)
+        grid = self._grid(result)
+        rows: list[Tensor | None] = [
+            self._reshaped(f"{tensor.name}/row", self.as_whole(tensor, grid), row, grid) for tensor in data
+        ]
+        join = schema.ConcatenationOptionsT()
+        join.axis = 1
+        joined = self.new(f"{result.name}/joined", (1, 2, *row[2:]), grid)
+        self.ops.append(Op("CONCATENATION", rows, [joined], join))
+        pool = schema.Pool2DOptionsT()
+        pool.padding = schema.Padding.VALID
+        pool.filterHeight = pool.strideH = 2
+        pool.filterWidth = pool.strideW = 1
+        larger = self.new(f"{result.name}/larger", row, grid)
+        self.ops.append(Op("MAX_POOL_2D", [joined], [larger], pool))
+        for made in self.ops[-2:]:
+            made.version = int8_version(made)
+        self.give(result, self._reshaped(f"{result.name}/whole", larger, result.shape, grid))
 
     def _cut(self, op: Op) -> None:
         """An activation or a bound by itself: where its result's grid ends, else inside a product with 1."""

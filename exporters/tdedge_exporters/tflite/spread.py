@@ -77,7 +77,8 @@ def _forwards(program: Program, found: dict[Tensor, Grid]) -> bool:
     for op in program.ops:
         result, data = op.outputs[0], operands(op)
         moves = op.code in MOVES or op.code in CUTS or op.code in _MEANS or is_repetition(op)
-        if not moves or result in found or not is_real(result) or (op.code in CUTS and len(data) != 1):
+        cuts = op.code in CUTS and op.code != "MAXIMUM"  # of two tensors on one grid the larger is on it too
+        if not moves or result in found or not is_real(result) or (cuts and len(data) != 1):
             continue
         known = {found.get(tensor) for tensor in data}
         if len(known) == 1 and (grid := known.pop()) is not None:

@@ -181,6 +181,37 @@ def test_average_in_three_dimensions():
     assert is_whole(made)
 
 
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_larger_of_two_is_a_pool_over_both(axes, layout):
+    net = Net(1, 4, *(8, 6)[:axes])
+    taps = (1,) * axes
+    a, b = (net.conv("x", 8, 4, *taps, bias=True, name=name) for name in "ab")
+    net.conv(net.add("Max", a, b, name="c"), 4, 8, *taps, name="y")
+    made = integers(net, layout=layout)
+    check(made)
+    assert is_whole(made)
+    assert "MAXIMUM" not in made.file.ops
+    assert made.file.ops.count("MAX_POOL_2D") == 1
+
+
+def test_larger_of_tensors_of_other_shapes_is_an_island():
+    net = Net(1, 4, 6, 6)
+    a = net.conv("x", 8, 4, 1, 1, bias=True)
+    b = net.conv(net.add("GlobalAveragePool", "x"), 8, 4, 1, 1, bias=True)
+    net.conv(net.add("Max", a, b, name="c"), 4, 8, 1, 1, name="y")
+    made = integers(net)
+    check(made)
+    assert "MAXIMUM" in made.file.ops
+
+
+def test_windows_over_time_that_overlap():
+    made = integers(before_and_after("MaxPool", 5, 8, 8, kernel_shape=(3, 2, 2), strides=(2, 2, 2)))
+    check(made)
+    assert is_whole(made)
+    assert "MAXIMUM" not in made.file.ops
+
+
 @pytest.mark.parametrize("most", [6.0, 1.5])
 def test_clip_is_where_the_grid_ends(most):
     net = Net(1, 4, 8, 8)

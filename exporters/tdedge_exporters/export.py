@@ -28,7 +28,7 @@ from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import lowering
 from tdedge_exporters.calibration import Calibration, check_calibration, load_calibration
 from tdedge_exporters.gates import Verdict, check_eight_bits, check_parity, is_eight_bits
-from tdedge_exporters.lowering import Lowered
+from tdedge_exporters.lowering import Lowered, Target
 from tdedge_exporters.manifest import make_manifest, network_sha256, target_entry, with_quality, write_plan
 from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
@@ -42,6 +42,7 @@ from tdedge_exporters.quantize.quantize import Quantised
 from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_exporters.verify import Reference, load_npz, random_inputs
+from tdedge_exporters.worth import Worth, worth
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,7 +172,7 @@ def export(
         _ = one.outputs
     options = replace(options, network_sha256=network_sha256(model))
     quantiser = Quantiser(model, data, _stricter(int8), progress)
-    quality = {}
+    quality, warnings = {}, list(data.warnings if data else ())
     with atomic_folder(output, force=force) as folder:
         planned = {
             target: plan_network(quantiser.network(target), target, planning, progress)
@@ -189,6 +190,15 @@ def export(
                 quality[str(target)] = quantised.report
                 links, held_out = quantiser.links(target), len(judged.inputs)
                 entry = with_quality(folder, entry, quantised.report, links, held_out)
+                if planning.measures(target):
+                    floats = [planned[target][0], model]
+                    floats += [
+                        made for other, (made, _) in planned.items() if other == Target(target.runtime)
+                    ]
+                    gain = worth(lowered, floats, planning)
+                    entry = entry.model_copy(update={"notes": [*entry.notes, str(gain)]})
+                    if not isinstance(gain, Worth) or not gain.is_faster:
+                        warnings.append(f"{target}: {gain}")
             entries.append(entry)
         plan_file = write_plan(folder, prepared, records, plans)
         manifest = make_manifest(
@@ -199,7 +209,7 @@ def export(
             plan_file,
             labels=labels,
             preprocessing=preprocessing,
-            warnings=data.warnings if data else (),
+            warnings=warnings,
         )
         write_manifest(folder, manifest)
     return ExportResult(output, manifest, tuple(records), prepared.compression, plans, quality)

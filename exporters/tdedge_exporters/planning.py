@@ -56,6 +56,10 @@ class Planning:
         if self.remote is not None and self.effort == "none":
             raise UsageError(f"effort none measures nothing on {self.remote.name}; choose low, normal or max")
 
+    def measures(self, target: Target) -> bool:
+        """Whether a target is timed, and not only executed as an earlier plan says."""
+        return self.effort != "none" and str(target) not in self.forms
+
     def known_times(self) -> AbstractContextManager[costs.CostTable]:
         """The table of known times."""
         return costs.open_table(self.cost_table) if self.cost_table else costs.users_table()

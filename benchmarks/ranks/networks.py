@@ -3,6 +3,9 @@
 ``resnet``  digits enlarged to (1, 32, 32); 3x3 stem, four stages of two blocks, 16 to 128 channels
 ``r3d``     clips of moving shapes (4, 14, 32, 44); 3x7x7 stem, four stages of one block, 16 to 128 channels
 
+Noise is added to both, so much that dense networks are right about 19 times out of 20: where nothing is left
+to lose, ranks cannot be told apart by accuracy.
+
 Source: He et al. 2016 (arXiv 1512.03385) and Tran et al. 2018 (arXiv 1711.11248) for the shapes.
 """
 
@@ -19,6 +22,11 @@ from examples.tasks import Data, digits, moving_shapes
 from tdedge.training.finetune import Settings
 
 _WIDTHS = (16, 32, 64, 128)
+
+#: Deviation of the noise: of scans from 0 to 1, and of clips whose own deviation is 1.
+DIGITS_NOISE, CLIPS_NOISE = 0.5, 1.5
+#: Times that every sample to test on is seen, with other noise each time.
+COPIES = 2
 
 
 class Block(nn.Module):
@@ -97,12 +105,27 @@ def _seeded(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
 
 
 def _large_digits(seed: int) -> Data:
-    data = digits.load(seed)
+    data = noisy(digits.load(seed), DIGITS_NOISE, seed)
 
     def enlarged(scans: Tensor) -> Tensor:
         return functional.interpolate(scans, size=(32, 32), mode="bilinear")
 
     return replace(data, inputs=enlarged(data.inputs), test_inputs=enlarged(data.test_inputs))
+
+
+def _noisy_clips(seed: int) -> Data:
+    return noisy(moving_shapes.load(seed), CLIPS_NOISE, seed)
+
+
+def noisy(data: Data, deviation: float, seed: int) -> Data:
+    """``data`` with noise of this deviation, every sample to test on twice with noise of its own."""
+    random = torch.Generator().manual_seed(seed)
+
+    def with_noise(inputs: Tensor) -> Tensor:
+        return inputs + deviation * torch.randn(inputs.shape, generator=random)
+
+    tests = [with_noise(data.test_inputs) for _ in range(COPIES)]
+    return Data(with_noise(data.inputs), data.labels, torch.cat(tests), data.test_labels.repeat(COPIES))
 
 
 NETWORKS = {
@@ -121,9 +144,9 @@ NETWORKS = {
     "r3d": Network(
         "R3D with one block per stage at a quarter of its width, on clips of moving shapes",
         _seeded(lambda: Residual(3, 4, 2, 1).to(memory_format=torch.channels_last_3d)),
-        moving_shapes.load,
+        _noisy_clips,
         Settings(epochs=5, batch_size=16, learning_rate=1e-3, weight_decay=1e-2),
         ("head", "*.shortcut.*"),
-        {"time": (0.7, 0.5, 0.35), "macs": (0.6, 0.35, 0.2), "uniform": (0.6, 0.35, 0.15)},
+        {"time": (0.7, 0.5, 0.35, 0.25), "macs": (0.6, 0.35, 0.2, 0.1), "uniform": (0.6, 0.35, 0.2, 0.1)},
     ),
 }

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from tdedge.compose import NotExactError, compose
 from tdedge.factor import Factor, Shape
-from tdedge_exporters.planner import grouping
+from tdedge_exporters.planner import folding, grouping
 from tdedge_exporters.planner.blocking import axes_of, packed_macs
 from tdedge_exporters.planner.emitter import Emitter
 from tdedge_exporters.planner.forms import apart, conv, frames, matmul, packed, segments, steps, views, volume
@@ -214,12 +214,26 @@ def _forms(net: Network, units: tuple[Unit, ...], factor: Factor, scope: Scope) 
             inner = with_channels(shape, wide.in_channels, wide.spatial_rank)
             for room in FORMS:
                 for offer in room.offers(wide, inner):
-                    if offer.reads is not Layout.NATIVE and offer.reads not in scope.layouts:
-                        continue
-                    if offer.form in scope.without:
-                        continue
-                    if not _is_own(units, prefix, offer, zeros_in + zeros_out):
+                    if _is_in(scope, offer) and not _is_own(units, prefix, offer, zeros_in + zeros_out):
                         yield _candidate(units, prefix, wide, inner, offer, zeros_in, zeros_out)
+    if not net.is_link(units[0].inputs[0]):
+        yield from _folded(units, factor, scope)
+
+
+def _folded(units: tuple[Unit, ...], factor: Factor, scope: Scope) -> Iterator[Candidate]:
+    """Every form of a narrow factor whose strides are folded into its channels."""
+    for folded in folding.folds(factor, units[0].input_shape, scope.lanes):
+        shape = folded.shape(units[0].input_shape)
+        for room in FORMS:
+            for offer in room.offers(folded.factor, shape):
+                if not _is_in(scope, offer) or not folded.reads(offer.reads, factor.spatial_rank):
+                    continue
+                yield _candidate(units, folded.name, folded.factor, shape, folded.before(offer), 0, 0)
+
+
+def _is_in(scope: Scope, offer: Offer) -> bool:
+    """Whether an offer is to be tried."""
+    return (offer.reads is Layout.NATIVE or offer.reads in scope.layouts) and offer.form not in scope.without
 
 
 def _is_own(units: Sequence[Unit], prefix: str, offer: Offer, zeros: int) -> bool:

@@ -71,6 +71,14 @@ def search(
         list[Path] | None,
         typer.Option(help="Compression plan with explicit ranks to try early; repeatable."),
     ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE,...",
+            help="Shares of the dense latency, such as 0.7,0.5: the plans that tdedge compress "
+            "--budget would choose for them are tried early.",
+        ),
+    ] = None,
     weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     python_path: opt.PythonPath = None,
@@ -103,10 +111,12 @@ def search(
     lowering.require(runtime)
     Planning(effort, threads)
     starts = [CompressionPlan.load(path) for path in start or ()]
+    shares = _shares(budgets, effort)
     functions = _Functions.load(metric, finetune, tuple(python_path or ()))
 
     from tdedge.cli.planning_device import planning_device
-    from tdedge.cli.within_budget import read_calibration
+    from tdedge.cli.within_budget import menu_for, read_calibration
+    from tdedge.ranks.budget import choose
     from tdedge_exporters.budgeting import TargetTimes, read_dense
 
     with planning_device(device, effort) as remote, output.progress() as progress:
@@ -114,7 +124,11 @@ def search(
         dense = read_dense(location)
         data = None if calibration is None else read_calibration(calibration, dense)
         names = [name.strip() for name in formats.split(",") if name.strip()]
-        space = Space.of(dense.sites, names, quantum=TargetTimes(runtime, planning).lanes())
+        times = TargetTimes(runtime, planning, progress)
+        space = Space.of(dense.sites, names, quantum=times.lanes())
+        if shares:
+            menu = menu_for(dense, names, "latency", times, data, None, progress)
+            starts += [choose(menu, share).plan for share in shares]
         candidates = _Candidates(dense, functions, data, runtime, planning)
         result = searching.search(
             space,
@@ -143,6 +157,27 @@ def search(
     if output_folder is not None:
         output.note(f"wrote {output_folder}")
     output.document(content)
+
+
+def _shares(budgets: str | None, effort: str) -> list[float]:
+    """The shares of ``--budgets``.
+
+    Raises:
+        UsageError: one is none, or nothing is measured to choose by.
+    """
+    from tdedge.ranks.budget import parse_share
+
+    if budgets is None:
+        return []
+    if effort == "none":
+        raise UsageError("--budgets chooses by measured times; choose --effort low, normal or max")
+    found = []
+    for text in budgets.split(","):
+        share = parse_share(text.strip())
+        if share is None or not 0 < share < 1:
+            raise UsageError(f"--budgets: {text.strip()!r} is no share; expected some such as 0.7,50%")
+        found.append(share)
+    return found
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tdedge.progress import Progress
     from tdedge.ranks.budget import Budget, Chosen, Menu
+    from tdedge.ranks.sensitivity import SquaredError
     from tdedge_exporters.budgeting import DenseNetwork, Ranked, TargetTimes
     from tdedge_exporters.prepare import Source
     from tdedge_exporters.user_metric import UserMetric
@@ -129,10 +130,9 @@ def within_budget(source: Source, wishes: Wishes, output: Output) -> Outcome:
         GateError: the budget or the drop cannot be kept.
     """
     from tdedge.cli.planning_device import planning_device
-    from tdedge.ranks.budget import Budget, Menu, front
-    from tdedge.ranks.sensitivity import gain_scales, option_errors, scaled
+    from tdedge.ranks.budget import Budget, front
     from tdedge_exporters import lowering
-    from tdedge_exporters.budgeting import TargetTimes, menu_of, read_dense
+    from tdedge_exporters.budgeting import TargetTimes, read_dense
     from tdedge_exporters.planning import Planning
 
     most = wishes.drop()
@@ -151,12 +151,9 @@ def within_budget(source: Source, wishes: Wishes, output: Output) -> Outcome:
         times = TargetTimes(target, planning, progress)
         dense = read_dense(source)
         kind = "latency" if budget is None else budget.kind
-        options, costs, rest = menu_of(dense, formats, kind, times)
-        errors = option_errors(dense.sites, options, _error(dense, wishes.calibration), progress)
+        data = None if wishes.calibration is None else read_calibration(wishes.calibration, dense)
         metric = _metric(dense, wishes)
-        scales = gain_scales(dense.sites) if metric is None else metric.scales(options, errors, progress)
-        unit = "ms" if kind in ("latency", "energy") else kind
-        menu = Menu(options, costs, scaled(errors, scales), rest, unit)
+        menu = menu_for(dense, formats, kind, times, data, metric, progress)
         choices = front(menu)
         ranked, drop = _chosen(dense, menu, budget, most, metric, choices, times, progress)
     place = str(target) if wishes.device is None else f"{target} on {wishes.device}"
@@ -240,16 +237,39 @@ def _metric(dense: DenseNetwork, wishes: Wishes) -> UserMetric | None:
     return UserMetric(function, dense.module, dense.example, wishes.metric)
 
 
-def _error(dense: DenseNetwork, calibration: Path | None) -> Any:
-    """Squared error of a chain: of its kernel, or with calibration data of its outputs."""
-    from tdedge.ranks.sensitivity import moment_error, weight_error
+def menu_for(
+    dense: DenseNetwork,
+    formats: Sequence[str],
+    kind: str,
+    times: TargetTimes,
+    calibration: Sequence[Tensor] | None,
+    metric: UserMetric | None,
+    progress: Progress,
+) -> Menu:
+    """Every option of every layer with its cost, and with what it loses.
 
-    if calibration is None:
-        return weight_error
+    Args:
+        dense: the network.
+        formats: to choose from.
+        kind: of cost: ``latency``, ``macs``, ...
+        times: on the target.
+        calibration: unlabelled samples, for the errors of layers' outputs; those of their kernels without.
+        metric: says what an error is worth; the gain of its layer does where None.
+        progress: told about every stage.
+    """
+    from tdedge.ranks.budget import Menu
+    from tdedge.ranks.sensitivity import gain_scales, moment_error, option_errors, scaled, weight_error
     from tdedge.training.activations import input_moments
+    from tdedge_exporters.budgeting import menu_of
 
-    inputs = read_calibration(calibration, dense)
-    return moment_error(input_moments(dense.module, inputs, list(dense.sites)))
+    options, costs, rest = menu_of(dense, formats, kind, times)
+    error: SquaredError = weight_error
+    if calibration is not None:
+        error = moment_error(input_moments(dense.module, calibration, list(dense.sites)))
+    errors = option_errors(dense.sites, options, error, progress)
+    scales = gain_scales(dense.sites) if metric is None else metric.scales(options, errors, progress)
+    unit = "ms" if kind in ("latency", "energy") else kind
+    return Menu(options, costs, scaled(errors, scales), rest, unit)
 
 
 def read_calibration(path: Path, dense: DenseNetwork) -> list[Tensor]:

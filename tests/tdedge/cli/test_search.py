@@ -19,6 +19,10 @@ def make():
     )
     return net, torch.zeros(1, 8, 12, 12)
 
+def wide():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(64, 128, 3, padding=1), nn.ReLU()), torch.zeros(1, 64, 20, 20)
+
 def unseeded():
     torch.seed()
     return nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU()), torch.zeros(1, 8, 12, 12)
@@ -114,6 +118,20 @@ def test_starts_are_tried_second_and_candidates_trained_before_they_are_judged(t
     assert done.document["made_for"]["finetune"] == "nets.py:train"
 
 
+def test_a_search_begins_at_what_meets_budgets(tdedge, folder):
+    options = ("--storage", "study.db", "--cost-table", "costs", "--formats", "tucker", "--trials", "3")
+    command = ("search", "nets.py:wide", *options, "--metric", "nets.py:last_parameter", "--json")
+    done = tdedge(*command, "--budgets", "0.7,40%")
+    assert done.code == 0, done.err
+    dense, first, second = done.document["tried"]
+    assert dense["plan"]["layers"] == {}
+    assert first["plan"]["layers"].keys() == second["plan"]["layers"].keys() == {"0"}
+    assert dense["macs"] > first["macs"] > second["macs"]
+    refused = tdedge(*command, "--study", "other", "--budgets", "0.0001")
+    assert refused.code == 1
+    assert "0% of the dense network's" in refused.last
+
+
 def test_calibration_data_bring_candidates_nearer_to_the_dense_network(tdedge, folder):
     data = np.random.default_rng(2).standard_normal((64, 8, 12, 12)).astype(np.float32)
     np.savez(folder / "x.npz", input=data)
@@ -159,6 +177,8 @@ def test_latency_is_planned_and_measured_on_the_named_device(tdedge, folder):
         ((*BASE, "--metric", "nets.py:likeness", "--formats", ","), "no format to search"),
         ((*BASE, "--metric", "nets.py:likeness", "--trials", "0"), "0 trials; expected at least 1"),
         ((*BASE, "--metric", "nets.py:likeness", "--effort", "all"), "unknown effort 'all'"),
+        ((*BASE, "--metric", "nets.py:likeness", "--budgets", "0.5"), "--budgets chooses by measured times"),
+        ((*BASE, "--metric", "nets.py:likeness", "--effort", "low", "--budgets", "0.5,2"), "'2' is no share"),
         ((*BASE, "--metric", "nets.py:likeness", "--start", "no.toml"), "no.toml: cannot be read"),
         ((*BASE, "--metric", "nets.py:likeness", "--calibration", "no.npz"), "no.npz is not a readable .npz"),
         ((*BASE, "--metric", "nets.py:likeness", "-o", "."), "holds no front (no front.json)"),

@@ -31,8 +31,10 @@ from tdedge.errors import GateError, TdedgeError
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.timing import lower_to_time
 from tdedge_exporters.planning import FAILED, Planning, plan_network
+from tdedge_exporters.quantiser import Equalised, better
 from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
@@ -101,11 +103,13 @@ class Makers:
         return outputs("onnxruntime", self.decomposed.rewritten, self.samples.held_out)
 
     @cached_property
-    def equalised(self) -> tuple[ir.Model, int]:
-        """Its graph with equalised links, and how many those are."""
-        plain = ir.load(self.decomposed.rewritten)
-        model, rescaled = equalised(plain, self.samples.calibration, self.place.progress)
-        return model, len(rescaled)
+    def equalised(self) -> Equalised:
+        """Its graph with equalised links."""
+        return self._equalised(ir.load(self.decomposed.rewritten), self.samples.calibration)
+
+    def _equalised(self, model: ir.Model, calibration: Sequence[networks.Feed]) -> Equalised:
+        equal, rescaled = equalised(model, calibration, self.place.progress)
+        return Equalised(equal, len(rescaled))
 
     def files(self, runtime: str) -> Files:
         """Everything of one row.
@@ -119,7 +123,7 @@ class Makers:
         floats, integers = Target(runtime), Target(runtime, "int8")
         made.paths[DENSE] = self._plain(self.dense, self.place.kept / self.case.network, floats)
         made.paths[DENSE_INT8], made.quality[DENSE_INT8] = self._dense_int8(integers)
-        planned, _ = self._planned(ir.load(self.decomposed.rewritten), floats)
+        planned, *_ = self._planned(ir.load(self.decomposed.rewritten), floats)
         made.paths[PLANNED] = lowering.lower(planned, _new(folder / "planned"), floats).entry
         self._int8(made, integers, folder)
         if self.place.quick and axes(self.case.network) == 3:
@@ -134,18 +138,18 @@ class Makers:
 
     def _int8(self, made: Files, target: Target, folder: Path) -> None:
         """The planned int8 network, and in quality alone what it is without parts of it."""
-        equal, made.equalised = self.equalised
-        model, made.planning_s = self._planned(equal, target)
+        planned, plan, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
-        quantised = self._quantised(model, Int8())
+        calibration = self.samples.calibration
+        chosen = better(planned, plan, self.equalised, calibration, Int8(), self.place.progress)
         made.quantising_s = time.monotonic() - start
+        quantised, made.equalised = chosen.quantised, chosen.links
         made.kept = dict(quantised.report.kept)
         made.paths[INT8] = lowering.lower(quantised.model, _new(folder / "int8"), target).entry
         made.quality[INT8] = self._judged(target.runtime, made.paths[INT8])
-        plain, _ = self._planned(ir.load(self.decomposed.rewritten), target)
         for label, other, settings in (
-            (NOT_EQUALISED, plain, Int8(equalise=False)),
-            (MIN_MAX, model, Int8(method="minmax")),
+            (NOT_EQUALISED, planned, Int8(equalise=False)),
+            (MIN_MAX, chosen.source, Int8(method="minmax")),
         ):
             path = lowering.lower(
                 self._quantised(other, settings).model, _new(folder / label.replace(" ", "-")), target
@@ -178,10 +182,10 @@ class Makers:
         """The dense graph on integers, held-out inputs of it, and its float32 outputs."""
         model = ir.load(self.dense.rewritten)
         feeds = networks.samples(self.case.network, model)
-        equal, _ = equalised(model, feeds.calibration, self.place.progress)
-        quantised = quantize(equal, feeds.calibration, Int8(), self.place.progress)
+        equal = self._equalised(model, feeds.calibration)
+        made = better(model, None, equal, feeds.calibration, Int8(), self.place.progress)
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
-        return quantised.model, feeds.held_out, exact
+        return made.quantised.model, feeds.held_out, exact
 
     @staticmethod
     def _plain(exported: Exported, folder: Path, target: Target) -> Path:
@@ -193,12 +197,12 @@ class Makers:
             return path
         return lowering.lower(ir.load(exported.rewritten), _new(folder / "plain"), target).entry
 
-    def _planned(self, model: ir.Model, target: Target) -> tuple[ir.Model, float]:
+    def _planned(self, model: ir.Model, target: Target) -> tuple[ir.Model, TargetPlan | None, float]:
         start = time.monotonic()
         planned, plan = plan_network(model, target, self.place.planning, self.place.progress)
         if plan is not None and plan.why.startswith(FAILED):
             raise GateError(f"{target}: {plan.why}")
-        return planned, time.monotonic() - start
+        return planned, plan, time.monotonic() - start
 
     def _quantised(self, model: ir.Model, settings: Int8) -> Quantised:
         return quantize(model, self.samples.calibration, settings, self.place.progress)

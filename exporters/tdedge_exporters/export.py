@@ -6,8 +6,8 @@ Every target is compared with the captured network as it was before any rewrite 
 a plan was given). The distance of the decomposed network to the dense one is a property of the
 decomposition, not of the export; it is reported beside parity as compression error.
 
-For int8 targets the composed network is equalised once, exactly, before it is planned. Each of them is
-calibrated on its own: the forms of its plan decide which tensors there are to be rounded.
+For int8 targets the composed network is also equalised, once and exactly. Each of them is calibrated on its
+own: the forms of its plan decide which tensors there are to be rounded, and whether equal channels help.
 """
 
 from __future__ import annotations
@@ -175,23 +175,23 @@ def export(
     quality, warnings = {}, list(data.warnings if data else ())
     with atomic_folder(output, force=force) as folder:
         planned = {
-            target: plan_network(quantiser.network(target), target, planning, progress)
+            target: plan_network(model, target, planning, progress)
             for target in track(((str(t), t) for t in targets), progress, "Plan", len(targets))
         }
         plans = {str(target): made for target, (_, made) in planned.items() if made is not None}
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
-            quantised = quantiser.quantised(planned[target][0], target)
-            graph = quantised.model if quantised else planned[target][0]
-            lowered = lowering.lower(graph, folder, target, options)
+            graph, forms_used = planned[target]
+            made = quantiser.quantised(graph, forms_used, target)
+            quantised = made.quantised if made else None
+            lowered = lowering.lower(quantised.model if quantised else graph, folder, target, options)
             verdict = _judge(reference, judged, lowered, tolerance, int8.min_sqnr_db, quantised)
             entry = target_entry(folder, lowered, verdict, plans.get(str(target)))
-            if quantised is not None:
-                quality[str(target)] = quantised.report
-                links, held_out = quantiser.links(target), len(judged.inputs)
-                entry = with_quality(folder, entry, quantised.report, links, held_out)
+            if made is not None:
+                quality[str(target)] = report = made.quantised.report
+                entry = with_quality(folder, entry, report, made.links, len(judged.inputs))
                 if planning.measures(target):
-                    floats = [planned[target][0], model]
+                    floats = [graph, model]
                     floats += [
                         made for other, (made, _) in planned.items() if other == Target(target.runtime)
                     ]

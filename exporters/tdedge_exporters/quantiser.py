@@ -1,7 +1,16 @@
-"""The int8 stage of an export: the equalised network, and each target's planned graph on integers."""
+"""The int8 stage of an export: each target's planned graph on integers, equalised where that gains.
+
+The network is equalised once, which changes no output. Which of the two rounds better shows only in the forms
+that a target executes, so the plan, made for shapes and not for weights, is applied to both, both are
+quantised, and the one with the better signal-to-noise ratio on the calibration data is kept; where products
+may stay float32 for a ratio that is asked for, the one that needs fewer of them.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import onnx_ir as ir
@@ -9,9 +18,72 @@ import onnx_ir as ir
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters.calibration import Calibration
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.plan import TargetPlan, replay
 from tdedge_exporters.quantize.equalise import equalised
+from tdedge_exporters.quantize.grids import Array
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
+
+
+@dataclass(frozen=True)
+class Made:
+    """A target's graph on integers.
+
+    Attributes:
+        quantised: the graph, and what rounding cost.
+        source: the float32 graph it was made of.
+        links: how many of its links were rescaled.
+    """
+
+    quantised: Quantised
+    source: ir.Model
+    links: int
+
+
+@dataclass(frozen=True)
+class Equalised:
+    """A network with its links rescaled.
+
+    Attributes:
+        model: the network, not planned.
+        links: how many were.
+    """
+
+    model: ir.Model
+    links: int
+
+
+def better(
+    planned: ir.Model,
+    plan: TargetPlan | None,
+    other: Equalised | None,
+    samples: Sequence[Mapping[str, Array]],
+    settings: Int8,
+    progress: Progress = SILENT,
+) -> Made:
+    """A planned graph on integers, or its equalised twin where that is better.
+
+    Args:
+        planned: float32, in the forms of ``plan``.
+        plan: of the network as it came; None where it was not planned.
+        other: the same network equalised; None to leave its channels as they are.
+        samples: calibration data, one feed each.
+        settings: how both are quantised.
+        progress: told about the calibration.
+
+    Raises:
+        UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
+    """
+    plain = Made(quantize(planned, samples, settings, progress), planned, 0)
+    if other is None or not other.links:
+        return plain
+    twin = other.model if plan is None else replay(other.model, plan)
+    return max(plain, Made(quantize(twin, samples, settings, progress), twin, other.links), key=_worth)
+
+
+def _worth(made: Made) -> tuple[int, float]:
+    report = made.quantised.report
+    return -len(report.kept), math.inf if report.sqnr_db is None else report.sqnr_db
 
 
 class Quantiser:
@@ -29,23 +101,15 @@ class Quantiser:
     ) -> None:
         self.model, self.data, self.settings, self.progress = model, data, settings, progress
 
-    def network(self, target: Target) -> ir.Model:
-        """The network to plan for a target: for int8 with its channels equalised, which changes no output."""
-        return self._equalised[0] if target.calibrated else self.model
-
-    def links(self, target: Target) -> int:
-        """How many of its links were rescaled."""
-        return self._equalised[1] if target.calibrated else 0
-
-    def quantised(self, planned: ir.Model, target: Target) -> Quantised | None:
+    def quantised(self, planned: ir.Model, plan: TargetPlan | None, target: Target) -> Made | None:
         """A target's planned graph on integers; None for a target of floats."""
         if not target.calibrated or self.data is None:
             return None
-        return quantize(planned, self.data.samples, self.settings, self.progress)
+        return better(planned, plan, self._equalised, self.data.samples, self.settings, self.progress)
 
     @cached_property
-    def _equalised(self) -> tuple[ir.Model, int]:
+    def _equalised(self) -> Equalised | None:
         if self.data is None or not self.settings.equalise:
-            return self.model, 0
+            return None
         model, rescaled = equalised(self.model, self.data.samples, self.progress)
-        return model, len(rescaled)
+        return Equalised(model, len(rescaled))

@@ -16,8 +16,7 @@ roundings (step^2 / 12 each):
 
     noise = sum_o [ step_x^2 / 12 * sum_c,t (W2[o,c,t] s_c)^2  +  step_o^2 / 12 * sum_c,t E[x_c^2] / s_c^2 ]
 
-Whether that helps the outputs is measured: where the network, quantised, has no better signal-to-noise
-ratio on the calibration data, it is left as it came.
+Whether that helps the outputs is for the caller to measure, in the forms that a target executes.
 
 (Sources: Nagel et al., "Data-free quantization through weight equalization and bias correction", arXiv
 1906.04721; Xiao et al., "SmoothQuant", arXiv 2211.10438, for the exponent.)
@@ -35,7 +34,6 @@ from tdedge.progress import SILENT, Progress
 from tdedge_exporters import graph as g
 from tdedge_exporters.quantize.calibrate import Statistics, observe
 from tdedge_exporters.quantize.grids import LEVELS, WEIGHT_LEVELS, Array
-from tdedge_exporters.quantize.quantize import quantised_sqnr_db
 from tdedge_exporters.quantize.scheme import weight_axis
 
 #: Exponents that are tried.
@@ -47,9 +45,6 @@ _MOST = 1e4
 
 #: A channel of few values is taken to reach this many times the root of its mean square.
 _LIKELY = 4.0
-
-#: Samples that equalisation is judged on.
-_DECIDED_ON = 8
 
 #: Positively homogeneous, channel by channel.
 _HOMOGENEOUS = frozenset(
@@ -101,8 +96,6 @@ def equalised(
 ) -> tuple[ir.Model, list[Rescaled]]:
     """An exactly equal copy of a float32 network with its links rescaled, and which those are.
 
-    None are where the outputs do not gain by it.
-
     Args:
         model: after the exact rewrites, before planning.
         samples: calibration data, one feed each.
@@ -118,11 +111,7 @@ def equalised(
     names = list(dict.fromkeys(link.value.name or "" for link in found))
     statistics = observe(copy, names, samples, histograms=False, progress=progress)
     made = [_rescale(link, statistics[link.value.name or ""]) for link in found]
-    rescaled = [each for each in made if each is not None]
-    judges = samples[:_DECIDED_ON]
-    if rescaled and quantised_sqnr_db(copy, judges) <= quantised_sqnr_db(model, judges):
-        return model.clone(), []
-    return copy, rescaled
+    return copy, [each for each in made if each is not None]
 
 
 def links(model: ir.Model) -> list[Link]:

@@ -93,16 +93,6 @@ def quantize(
     return Quantised(made.model, made.grids, quality)
 
 
-def quantised_sqnr_db(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> float:
-    """Signal-to-noise ratio of the outputs of a network, all of it quantised; infinite without any noise.
-
-    Raises:
-        UsageError: no samples, or tensors that are not finite.
-    """
-    whole = for_integers(model)
-    return _sqnr_db(whole, _statistics(whole, feeds), Int8(method=TRIED[0]), feeds)
-
-
 def with_any_grids(model: ir.Model) -> ir.Model:
     """A quantised copy whose grids fit nothing: what takes as long as the right one."""
     whole = for_integers(model)

@@ -1,0 +1,67 @@
+"""Equalised channels, for each target in its own forms, where they gain."""
+
+import numpy as np
+import pytest
+from support.counted import Counted
+from support.eight_bits import samples
+from support.graphs import Net, assert_close, ops, run
+
+from tdedge_exporters.calibration import Calibration
+from tdedge_exporters.lowering import Target
+from tdedge_exporters.planning import Planning, plan_network
+from tdedge_exporters.quantiser import Equalised, Quantiser, better
+from tdedge_exporters.quantize.settings import Int8
+
+
+def chain(spread, seed=0):
+    """A clip through two products and a ReLU; ranges of the channels between differ ``spread`` times."""
+    net = Net(1, 3, 3, 10, 10, seed=seed)
+    decay = spread ** -np.linspace(0, 1, 8)
+    first = net.rng.standard_normal((8, 3, 1, 1, 1)) * decay.reshape(-1, 1, 1, 1, 1)
+    second = net.rng.standard_normal((5, 8, 3, 3, 3)) / decay.reshape(1, -1, 1, 1, 1)
+    net.conv("x", 8, 3, 1, 1, 1, weight=net.weight(array=first), bias=False, name="a")
+    net.add("Relu", "a", name="r")
+    net.conv("r", 5, 8, 3, 3, 3, weight=net.weight(array=second), pads=1, bias=True, name="y")
+    return net.model()
+
+
+@pytest.mark.parametrize("effort", ["none", "low"])
+def test_the_equalised_twin_has_the_forms_of_the_plan(tmp_path, effort):
+    model, target = chain(100.0), Target("onnxruntime", "int8")
+    planning = Planning(effort, cost_table=tmp_path / "costs.sqlite", measure=Counted())
+    planned, plan = plan_network(model, target, planning)
+    feeds = samples(model, 8)
+    data = Calibration(tuple(feeds[:6]), tuple(feeds[6:]))
+    made = Quantiser(model, data, Int8()).quantised(planned, plan, target)
+    plain = Quantiser(model, data, Int8(equalise=False)).quantised(planned, plan, target)
+    assert (made.links, plain.links) == (1, 0)
+    assert plain.source is planned
+    assert ops(made.source) == ops(planned)
+    assert (ops(planned) == ops(model)) == (effort == "none")
+    assert made.quantised.report.sqnr_db > plain.quantised.report.sqnr_db + 3
+    for one, other in zip(run(made.source, feeds[0]["x"]), run(model, feeds[0]["x"]), strict=True):
+        assert_close(one, other, 2e-5)
+
+
+def test_a_twin_that_rounds_worse_is_left():
+    model, worse = chain(1.0), chain(100.0)
+    feeds = samples(model, 6)
+    made = better(model, None, Equalised(worse, 1), feeds, Int8())
+    assert (made.links, made.source) == (0, model)
+    other = better(worse, None, Equalised(model, 1), feeds, Int8())
+    assert (other.links, other.source) == (1, model)
+
+
+def test_fewer_products_in_float32_are_better_than_more_decibels():
+    model, worse = chain(1.0), chain(100.0)
+    feeds = samples(model, 6)
+    floor = better(model, None, None, feeds, Int8()).quantised.report.sqnr_db - 1
+    made = better(worse, None, Equalised(model, 1), feeds, Int8(min_sqnr_db=floor))
+    assert made.links == 1
+    assert made.quantised.report.kept == {}
+    alone = better(worse, None, None, feeds, Int8(min_sqnr_db=floor))
+    assert alone.quantised.report.kept
+
+
+def test_targets_of_floats_are_not_quantised():
+    assert Quantiser(chain(1.0), None, Int8()).quantised(chain(1.0), None, Target("tflite")) is None

@@ -83,7 +83,7 @@ class Study:
 
     def points(self) -> list[Point]:
         """Dense first, then every way at every budget."""
-        path = self.folder / f"{self.name}-{self.seed}.json"
+        path = self.folder / f"{stem(self.name, self.seed)}.json"
         if path.exists():
             return [Point(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
         data = self.network.load(self.seed)
@@ -117,13 +117,18 @@ class Study:
 
     def _file(self, model: ir.Model, label: str) -> Path:
         """The planned file of a captured network."""
-        return self.times.planned_file(model, self.folder / f"{self.name}-{self.seed}-files" / label)
+        return self.times.planned_file(model, self.folder / f"{stem(self.name, self.seed)}-files" / label)
+
+
+def stem(name: str, seed: int) -> str:
+    """Begin of the names of the files of a network and seed; those of other data are not used again."""
+    return f"{name}-{NETWORKS[name].revision}-{seed}"
 
 
 def trained(name: str, seed: int, data: Data, folder: Path, progress: Progress) -> nn.Module:
     """The trained dense network of a seed, in evaluation mode; its weights are kept in ``folder``."""
     own = NETWORKS[name]
-    path = folder / f"{name}-{seed}.pt"
+    path = folder / f"{stem(name, seed)}.pt"
     network = own.make(seed)
     if not path.exists():
         finetune(network, data.inputs, data.labels, replace(own.settings, seed=seed), progress=progress)

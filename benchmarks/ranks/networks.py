@@ -24,8 +24,8 @@ from tdedge.training.finetune import Settings
 
 _WIDTHS = (16, 32, 64, 128)
 
-#: Deviation of the noise, of samples to learn from and of those to test on: scans from 0 to 1, and clips whose
-#: own deviation is 1.
+#: Deviation of the noise, of samples to learn from and of those to test on: scans from 0 to 1, and clips
+#: whose own deviation is 1.
 DIGITS_NOISE, CLIPS_NOISE = (0.3, 0.3), (2.0, 3.0)
 #: Times that every sample to test on is seen, with other noise each time.
 COPIES = 2

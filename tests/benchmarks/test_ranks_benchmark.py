@@ -7,9 +7,10 @@ import torch
 
 from benchmarks.ranks import choosing
 from benchmarks.ranks.benchmark import STAGES, advantages, markdown
-from benchmarks.ranks.networks import NETWORKS, Residual
+from benchmarks.ranks.networks import COPIES, NETWORKS, Residual, noisy
 from benchmarks.ranks.plot import accuracies
 from benchmarks.ranks.points import Point
+from examples.tasks import Data
 from tdedge.ranks.sensitivity import weight_error
 from tdedge_exporters.budgeting import TargetTimes, read_dense
 from tdedge_exporters.lowering import Target
@@ -85,3 +86,16 @@ def test_three_ways_at_falling_cost(tmp_path):
         assert all(plan.rule_for("stem") is None for plan in plans)
     ranks = [rank for plan in found["time"] for rule in plan.layers.values() for rank in rule.ranks]
     assert all(rank % 16 == 0 or rank <= 8 for rank in ranks)
+
+
+def test_samples_to_test_on_are_seen_more_than_once_with_other_noise():
+    zeros, labels = torch.zeros(40, 1, 16, 16), torch.arange(40)
+    made = noisy(Data(zeros, labels, zeros[:20], labels[:20]), (0.5, 2.0), 3)
+    assert made.inputs.std() == pytest.approx(0.5, rel=0.05)
+    assert made.test_inputs.std() == pytest.approx(2.0, rel=0.05)
+    assert made.test_inputs.shape == (COPIES * 20, 1, 16, 16)
+    assert not torch.equal(made.test_inputs[0], made.test_inputs[20])
+    assert made.test_labels.tolist() == [*range(20)] * COPIES
+    again = noisy(Data(zeros, labels, zeros[:20], labels[:20]), (0.5, 2.0), 3)
+    assert torch.equal(made.inputs, again.inputs)
+    assert torch.equal(made.test_inputs, again.test_inputs)

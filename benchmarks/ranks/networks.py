@@ -142,9 +142,9 @@ NETWORKS = {
         Settings(epochs=5, batch_size=64, learning_rate=3e-3, weight_decay=1e-2),
         ("stem", "head", "*.shortcut.*"),
         {
-            "time": (0.7, 0.55, 0.4, 0.3, 0.2),
-            "macs": (0.6, 0.4, 0.25, 0.15, 0.08),
-            "uniform": (0.6, 0.45, 0.33, 0.24, 0.15),
+            "time": (0.7, 0.5, 0.35, 0.2),
+            "macs": (0.6, 0.3, 0.15, 0.08, 0.05),
+            "uniform": (0.6, 0.4, 0.24, 0.15, 0.07),
         },
     ),
     "r3d": Network(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.ranks import choosing
-from benchmarks.ranks.benchmark import STAGES, advantages, markdown
+from benchmarks.ranks.benchmark import STAGES, advantages, failed, fastest, markdown
 from benchmarks.ranks.networks import COPIES, NETWORKS, Residual, noisy
 from benchmarks.ranks.plot import accuracies
 from benchmarks.ranks.points import Point
@@ -42,11 +42,33 @@ def test_the_difference_at_the_same_latency():
     assert gains["uniform"][0] == pytest.approx(-(0.4 * 0.1 / 2) / 0.8, abs=2e-3)
 
 
+def test_the_fastest_network_of_about_the_same_accuracy():
+    lossless = [
+        point("dense", 0, 1.0, 0.96),
+        *(point("time", i, share, right) for i, (share, right) in enumerate([(0.6, 0.97), (0.3, 0.956)])),
+        *(point("macs", i, share, right) for i, (share, right) in enumerate([(0.5, 0.955), (0.4, 0.95)])),
+        point("uniform", 0, 0.2, 0.9),
+    ]
+    assert fastest([lossless], "accuracy") == {"time": [0.3], "macs": [0.5], "uniform": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("gain", "time", "macs", "fails"),
+    [(-0.01, 0.4, 0.3, True), (-0.01, 0.3, 0.4, False), (0.01, 0.4, 0.3, False), (-0.01, 0.3, 0.3, True)],
+)
+def test_time_must_be_more_accurate_or_faster(gain, time, macs, fails):
+    gains = {"resnet": {"accuracy": {"macs": [gain, gain]}}}
+    speeds = {"resnet": {"accuracy": {"time": [time] * 2, "macs": [macs] * 2}}}
+    assert bool(list(failed(gains, speeds))) is fails
+
+
 def test_tables_and_plot():
     studies = {"resnet": [SEED, SEED[:-1]]}
     gains = {name: {stage: advantages(seeds, stage) for stage in STAGES} for name, seeds in studies.items()}
-    text = markdown(studies, gains)
+    speeds = {name: {stage: fastest(seeds, stage) for stage in STAGES} for name, seeds in studies.items()}
+    text = markdown(studies, gains, speeds)
     assert "| resnet | reconstructed | +7.5 points (+7.5, +7.5) |" in text
+    assert text.splitlines()[3].endswith("| 100% (100, 100) | 100% (100, 100) | 100% (100, 100) |")
     assert "| time | 6.000 ms | 60% | 60% | 45.0% | 45.0, 45.0 | 90.0% | 90.0, 90.0 |" in text
     assert "| uniform | 2.000 ms | 20% | 20% | 45.0% | 45.0 | 90.0% | 90.0 |" in text
     assert accuracies(studies, STAGES) == accuracies(studies, STAGES)

@@ -100,14 +100,12 @@ def _along(factor: Factor, size: int, axis: int) -> Factor | None:
         return None
     kernel = np.moveaxis(factor.kernel, 2 + axis, -1)
     kernel = np.pad(kernel, [(0, 0)] * (kernel.ndim - 1) + [(lead, reach * step - lead - taps)])
-    kernel = np.moveaxis(
-        kernel.reshape(*kernel.shape[:-1], reach, step), -1, 1
-    )  # (O, step, C, *others, reach)
-    out, _, channels, *others = kernel.shape
-    kernel = np.moveaxis(kernel.reshape(out, step * channels, *others), -1, 2 + axis)
+    whole = np.moveaxis(kernel.reshape(*kernel.shape[:-1], reach, step), -1, 1)
+    out, _, channels, *others = whole.shape  # others: taps of the other axes, then of this one
+    phases = whole.reshape(out, step * channels, *others)
     return replace(
         factor,
-        kernel=kernel,
+        kernel=np.moveaxis(phases, -1, 2 + axis),
         stride=(*factor.stride[:axis], 1, *factor.stride[axis + 1 :]),
         pads=(*factor.pads[:axis], (ahead, behind), *factor.pads[axis + 1 :]),
     )

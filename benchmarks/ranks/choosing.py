@@ -64,9 +64,10 @@ def _losses(
 
 
 def _within(menu: Menu, shares: Sequence[float]) -> list[CompressionPlan]:
-    """The plans of the shares that can be reached."""
+    """The plans of the shares; that of the least share in the place of those that cannot be reached."""
     least = (menu.rest + sum(min(row) for row in menu.costs.values())) / menu.dense
-    return [budget.choose(menu, share).plan for share in shares if share > least]
+    reached = dict.fromkeys(max(share, least * (1 + 1e-9)) for share in shares)
+    return [budget.choose(menu, share).plan for share in reached]
 
 
 def _kept(name: str, keep: Sequence[str]) -> bool:

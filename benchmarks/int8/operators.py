@@ -18,7 +18,6 @@ from typing import Any
 
 import onnx
 
-from tdedge_runtimes.onnxruntime import EXACT_INTEGERS
 from tdedge_runtimes.privacy import import_onnxruntime, import_openvino
 from tdedge_runtimes.session import open_session
 from tdedge_runtimes.tflite import start_interpreter
@@ -110,7 +109,6 @@ def _onnxruntime(path: Path) -> Operators:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry(*EXACT_INTEGERS)
         options.optimized_model_filepath = str(optimised)
         runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(optimised).graph

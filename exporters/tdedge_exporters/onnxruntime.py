@@ -28,7 +28,6 @@ from tdedge.errors import UnsupportedError
 from tdedge_exporters import graph as g
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
 from tdedge_exporters.quantize.weights_only import quantize_weights
-from tdedge_runtimes.onnxruntime import EXACT_INTEGERS
 from tdedge_runtimes.privacy import import_onnxruntime
 
 onnxruntime = import_onnxruntime()
@@ -136,7 +135,6 @@ def _session(path: Path, optimised: Path | None = None) -> Any:
         options.optimized_model_filepath = str(optimised)
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    options.add_session_config_entry(*EXACT_INTEGERS)
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

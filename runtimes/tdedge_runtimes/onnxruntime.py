@@ -2,8 +2,7 @@
 
 One thread pool of a fixed size, sequential execution, all graph optimisations. Worker threads stop spinning
 when an inference ends (``session.force_spinning_stop``): otherwise the threads of one loaded model steal
-cores from the next, and interleaved measurements of several models are wrong. Integer products do not
-saturate on processors without VNNI (``session.x64quantprecision``).
+cores from the next, and interleaved measurements of several models are wrong.
 """
 
 from __future__ import annotations
@@ -37,10 +36,6 @@ _DTYPES = {
 #: Those of files; execution itself has no choice.
 _PRECISIONS = ("float32", "int8", "int8-weights")
 _PROVIDER = "CPUExecutionProvider"
-#: AVX2 and AVX-512 without VNNI add pairs of unsigned by signed products in 16 bits, and silently saturate;
-#: with this they take slower kernels that do not. No effect on other processors.
-#: Source: onnxruntime_session_options_config_keys.h.
-EXACT_INTEGERS = ("session.x64quantprecision", "1")
 _ERRORS_ONLY = 3
 
 
@@ -72,7 +67,6 @@ class OnnxRuntimeSession:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.add_session_config_entry(*EXACT_INTEGERS)
         if profile_prefix is not None:
             options.enable_profiling = True
             options.profile_file_prefix = profile_prefix
@@ -141,7 +135,6 @@ class OnnxRuntimeSession:
                 "mode": "sequential",
                 "graph_optimization": "all",
                 "force_spinning_stop": True,
-                "x64quantprecision": True,
             },
         }
 

@@ -15,7 +15,6 @@ def test_only_the_cpu_and_no_spinning(nets):
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
-    assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 def test_an_open_batch_takes_any_size(nets):

@@ -20,7 +20,6 @@ from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters import graph as g
 from tdedge_exporters.quantize.grids import Array
-from tdedge_runtimes.onnxruntime import EXACT_INTEGERS
 from tdedge_runtimes.privacy import import_onnxruntime
 
 #: Bins of a histogram.
@@ -71,7 +70,6 @@ class Runner:
         self._ort = import_onnxruntime()
         self._options = self._ort.SessionOptions()
         self._options.log_severity_level = 4
-        self._options.add_session_config_entry(*EXACT_INTEGERS)
         self._options.intra_op_num_threads = threads
         if not optimised:
             self._options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL

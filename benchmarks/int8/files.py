@@ -35,7 +35,6 @@ from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.timing import lower_to_time
 from tdedge_exporters.planning import FAILED, Planning, plan_network
 from tdedge_exporters.quantiser import Equalised, better
-from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -105,11 +104,8 @@ class Makers:
     @cached_property
     def equalised(self) -> Equalised:
         """Its graph with equalised links."""
-        return self._equalised(ir.load(self.decomposed.rewritten), self.samples.calibration)
-
-    def _equalised(self, model: ir.Model, calibration: Sequence[networks.Feed]) -> Equalised:
-        equal, rescaled = equalised(model, calibration, self.place.progress)
-        return Equalised(equal, len(rescaled))
+        plain = ir.load(self.decomposed.rewritten)
+        return Equalised.of(plain, self.samples.calibration, self.place.progress)
 
     def files(self, runtime: str) -> Files:
         """Everything of one row.
@@ -182,7 +178,7 @@ class Makers:
         """The dense graph on integers, held-out inputs of it, and its float32 outputs."""
         model = ir.load(self.dense.rewritten)
         feeds = networks.samples(self.case.network, model)
-        equal = self._equalised(model, feeds.calibration)
+        equal = Equalised.of(model, feeds.calibration, self.place.progress)
         made = better(model, None, equal, feeds.calibration, Int8(), self.place.progress)
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
         return made.quantised.model, feeds.held_out, exact

@@ -191,11 +191,8 @@ def export(
                 quality[str(target)] = report = made.quantised.report
                 entry = with_quality(folder, entry, report, made.links, len(judged.inputs))
                 if planning.measures(target):
-                    floats = [graph, model]
-                    floats += [
-                        made for other, (made, _) in planned.items() if other == Target(target.runtime)
-                    ]
-                    gain = worth(lowered, floats, planning)
+                    beside, _ = planned.get(Target(target.runtime), (model, None))
+                    gain = worth(lowered, dict.fromkeys((graph, model, beside)), planning)
                     entry = entry.model_copy(update={"notes": [*entry.notes, str(gain)]})
                     if not isinstance(gain, Worth) or not gain.is_faster:
                         warnings.append(f"{target}: {gain}")

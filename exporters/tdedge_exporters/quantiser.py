@@ -52,6 +52,14 @@ class Equalised:
     model: ir.Model
     links: int
 
+    @classmethod
+    def of(
+        cls, model: ir.Model, samples: Sequence[Mapping[str, Array]], progress: Progress = SILENT
+    ) -> Equalised:
+        """A copy of ``model``, its links rescaled on calibration data."""
+        made, rescaled = equalised(model, samples, progress)
+        return cls(made, len(rescaled))
+
 
 def better(
     planned: ir.Model,
@@ -111,5 +119,4 @@ class Quantiser:
     def _equalised(self) -> Equalised | None:
         if self.data is None or not self.settings.equalise:
             return None
-        model, rescaled = equalised(self.model, self.data.samples, self.progress)
-        return Equalised(model, len(rescaled))
+        return Equalised.of(self.model, self.data.samples, self.progress)

@@ -116,18 +116,6 @@ def _statistics(
     return observe(model, list(names), feeds, progress=progress)
 
 
-def _sqnr_db(
-    model: ir.Model,
-    statistics: Mapping[str, Statistics],
-    settings: Int8,
-    feeds: Sequence[Mapping[str, Array]],
-) -> float:
-    """Signal-to-noise ratio of the outputs, quantised so; infinite without any noise."""
-    made = _assemble(model, statistics, settings, settings.keep)
-    found = report.outputs_sqnr_db(model, made.model, feeds)
-    return math.inf if found is None else found
-
-
 @dataclass(frozen=True)
 class _Assembled:
     model: ir.Model
@@ -157,7 +145,9 @@ def _best_method(
     """The method with the best signal-to-noise ratio of the outputs."""
 
     def ratio(method: str) -> float:
-        return _sqnr_db(model, statistics, replace(settings, method=method), feeds)
+        made = _assemble(model, statistics, replace(settings, method=method), settings.keep)
+        found = report.outputs_sqnr_db(model, made.model, feeds)
+        return math.inf if found is None else found
 
     return max(TRIED, key=ratio)
 

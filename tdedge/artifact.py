@@ -104,6 +104,8 @@ class QualitySummary(_Part):
     worst: list[TensorQuality] = Field(description="the noisiest tensors, at most 5")
     equalised: int = Field(0, description="links whose channels share ranges")
     held_out: int = Field(description="samples that the parity of this target was judged on")
+    int8_ms: float | None = Field(default=None, description="median latency in the export; null: not timed")
+    float32_ms: float | None = Field(default=None, description="of the fastest float32 network beside it")
 
 
 class IntegerPort(_Part):

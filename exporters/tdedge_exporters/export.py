@@ -29,7 +29,14 @@ from tdedge_exporters import lowering
 from tdedge_exporters.calibration import Calibration, check_calibration, load_calibration
 from tdedge_exporters.gates import Verdict, check_eight_bits, check_parity, is_eight_bits
 from tdedge_exporters.lowering import Lowered, Target
-from tdedge_exporters.manifest import make_manifest, network_sha256, target_entry, with_quality, write_plan
+from tdedge_exporters.manifest import (
+    make_manifest,
+    network_sha256,
+    target_entry,
+    with_quality,
+    with_worth,
+    write_plan,
+)
 from tdedge_exporters.passes.pipeline import clean, compose
 from tdedge_exporters.passes.record import PassRecord
 from tdedge_exporters.planner.plan import TargetPlan
@@ -193,7 +200,7 @@ def export(
                 if planning.measures(target):
                     beside, _ = planned.get(Target(target.runtime), (model, None))
                     gain = worth(lowered, dict.fromkeys((graph, model, beside)), planning)
-                    entry = entry.model_copy(update={"notes": [*entry.notes, str(gain)]})
+                    entry = with_worth(entry, gain)
                     if not isinstance(gain, Worth) or not gain.is_faster:
                         warnings.append(f"{target}: {gain}")
             entries.append(entry)

@@ -36,6 +36,7 @@ from tdedge_exporters.planning import FAILED
 from tdedge_exporters.prepare import Prepared
 from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.verify import Reference, compare
+from tdedge_exporters.worth import Worth
 
 #: Tensors that the summary of a quality report names.
 _MOST_TENSORS = 5
@@ -94,6 +95,15 @@ def with_quality(
     )
     files = [*entry.files, FileEntry.of(folder, path)]
     return entry.model_copy(update={"quality": summary, "files": files})
+
+
+def with_worth(entry: TargetEntry, gain: Worth | str) -> TargetEntry:
+    """An int8 target's entry with what integers gain on the clock, or why that is not known."""
+    quality = entry.quality
+    if quality is not None and isinstance(gain, Worth):
+        times = {"int8_ms": gain.int8_ms, "float32_ms": gain.float32_ms}
+        quality = quality.model_copy(update=times)
+    return entry.model_copy(update={"quality": quality, "notes": [*entry.notes, str(gain)]})
 
 
 def json_lines(content: Any) -> str:

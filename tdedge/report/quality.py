@@ -17,7 +17,8 @@ def summary(manifest: Manifest) -> Table:
     """Per int8 target: signal to noise and agreement on samples held out, and what is on integers."""
     table = Table(title="int8", title_justify="left", title_style="bold")
     table.add_column("target")
-    for name in ("SQNR", "top-1", "on samples", "calibrated on", "products on integers", "kept float32"):
+    columns = ("SQNR", "top-1", "on samples", "calibrated on", "products on integers", "kept float32")
+    for name in (*columns, "over float32"):
         table.add_column(name, justify="right")
     table.add_column("noisiest tensor")
     for target in manifest.targets:
@@ -35,6 +36,7 @@ def summary(manifest: Manifest) -> Table:
             f"{found.samples}, {found.method}",
             str(found.products),
             str(len(found.kept)),
+            numbers.ratio(found.float32_ms / found.int8_ms if found.int8_ms and found.float32_ms else None),
             "-" if worst is None else f"{worst.name}, {numbers.decibel(worst.sqnr_db)}",
         )
     return table

@@ -14,11 +14,12 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from support import programs
+from support import eight_bits, programs
 from support.adbd import Phone, adb_server, wait_until
 from support.networks import save_classifier
 from support.tflite_files import conv_bytes, write
 
+from tdedge.artifact import read_manifest
 from tdedge.errors import DeviceError, MissingError, UsageError
 from tdedge_devices import energy
 from tdedge_devices.adb_shell import FOLDER
@@ -108,6 +109,18 @@ def test_latency_of_models_of_both_runtimes_in_turn(device, models, phone):
     assert result["ratios"]["small.tflite"]["speedup"]["value"] == pytest.approx(large / small)
     assert 0 <= result["foreign_cpu"]["value"] <= 1
     wait_until(lambda: phone.processes() == [], "nothing runs any more")
+
+
+def test_latency_of_integers(device, tmp_path):
+    """Files of both runtimes on 8 bits, run by the programs as they are."""
+    targets = ("onnxruntime:int8", "tflite:int8")
+    artifact = eight_bits.exported(eight_bits.clip(), tmp_path, *targets)
+    files = {entry.target: entry.entry for entry in read_manifest(artifact).targets}
+    specs = {name: {"path": str(artifact / file), "precision": "int8"} for name, file in files.items()}
+    result = valid(device.do({"kind": "latency", "models": specs, "options": FAST}))
+    for target in targets:
+        assert result["models"][target]["latency"]["median_ms"] > 0
+        assert [one["shape"] for one in result["models"][target]["inputs"]] == [[1, 3, 6, 12, 12]]
 
 
 def test_more_calls_per_block_than_the_program_tells_one_by_one(device, models):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+from support import eight_bits
 from support.graphs import Net
 
 from tdedge.artifact import read_manifest
@@ -171,6 +172,12 @@ def test_outputs_are_those_of_this_machine(device, files, runtime, tmp_path):
     (name,) = outputs["here"]
     scale = np.abs(outputs["here"][name]).max()
     assert np.abs(outputs["there"][name] - outputs["here"][name]).max() < 1e-5 * scale
+
+
+def test_integers_agree(device, tmp_path):
+    """This processor has no dot products of 8 bits: its kernels are others than those of newer ones."""
+    targets = ("onnxruntime:int8", "tflite:int8")
+    eight_bits.assert_as_here(device, eight_bits.exported(eight_bits.residual(), tmp_path, *targets))
 
 
 def test_an_export_is_planned_for_it(settings, tmp_path, monkeypatch, capsys):

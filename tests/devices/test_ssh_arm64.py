@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import eight_bits
 from support.device_jobs import in_background, models_in_parity, within
 from support.networks import save_classifier
 from support.sshd import arm64_server, processes
@@ -59,6 +60,15 @@ def test_export_bench_parity(device, artifact, tmp_path):
     assert result["environment"]["machine"] == "aarch64"
     assert [result["models"][runtime]["latency"]["count"] for runtime in models] == [4, 4]
     assert device.shell.glob("/var/tmp/tdedge/jobs/*") == []
+
+
+@pytest.mark.parametrize("network", [eight_bits.residual, eight_bits.clip])
+@pytest.mark.parametrize("integer_io", [False, True])
+def test_integers_agree(device, network, integer_io, tmp_path):
+    """Arm's kernels sum and round in ways of their own; the signal-to-noise ratio is that of this machine."""
+    targets = ["tflite:int8"] if integer_io else ["onnxruntime:int8", "tflite:int8", "tflite:int8-weights"]
+    artifact = eight_bits.exported(network(), tmp_path, *targets, integer_io=integer_io)
+    eight_bits.assert_as_here(device, artifact)
 
 
 def test_the_connection_is_cut_in_the_middle(server, artifact):

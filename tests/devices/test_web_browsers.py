@@ -5,9 +5,11 @@ from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
+from support import eight_bits
 from support.browsers import WebKit, chromium, opened_by, web_assets
 from support.web_nets import assert_parity, export_both, model_of
 
+from tdedge.artifact import read_manifest
 from tdedge_devices.address import connect
 from tdedge_devices.web.device import WebDevice
 from tdedge_runtimes.client import result_schema
@@ -85,6 +87,38 @@ def test_latency_of_both_runtimes_interleaved(device, nets):
 @pytest.mark.parametrize("label", ["dense", "small"])
 def test_outputs_are_the_native_ones(device, nets, runtime, label):
     assert_parity(device, nets[label], runtime)
+
+
+@pytest.mark.parametrize("network", [eight_bits.residual, eight_bits.clip])
+def test_integers_agree_with_those_of_this_machine(device, network, tmp_path):
+    targets = ("onnxruntime:int8", "tflite:int8", "onnxruntime:int8-weights", "tflite:int8-weights")
+    eight_bits.assert_as_here(device, eight_bits.exported(network(), tmp_path, *targets))
+
+
+def test_latency_of_integers_beside_floats(device, tmp_path):
+    """Files of both precisions in one interleaved run."""
+    targets = ("tflite", "tflite:int8", "onnxruntime:int8")
+    artifact = eight_bits.exported(eight_bits.residual(), tmp_path, *targets)
+    models = {
+        entry.target: {
+            "path": str(artifact / entry.entry), "runtime": entry.runtime, "precision": entry.precision
+        }
+        for entry in read_manifest(artifact).targets
+    }  # fmt: skip
+    result = device.do({"kind": "latency", "models": models, "options": OPTIONS}, timeout_s=120)
+    jsonschema.validate(result, result_schema())
+    assert list(result["models"]) == list(targets)
+    for target in targets:
+        assert result["models"][target]["latency"]["median_ms"] > 0
+        assert [one["dtype"] for one in result["models"][target]["inputs"]] == ["float32"]
+
+
+def test_integers_at_the_ports_are_refused_with_what_to_do(device, tmp_path):
+    artifact = eight_bits.exported(eight_bits.clip(), tmp_path, "tflite:int8", integer_io=True)
+    (entry,) = read_manifest(artifact).targets
+    model = {"path": str(artifact / entry.entry), "precision": "int8"}
+    with pytest.raises(RuntimeInputError, match=r"INT8 is not supported.* export without --integer-io"):
+        device.do({"kind": "memory", "model": model})
 
 
 def test_a_local_page_is_isolated_and_has_a_fine_clock(device):

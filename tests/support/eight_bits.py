@@ -6,9 +6,13 @@ import numpy as np
 import onnx_ir as ir
 from support.graphs import Net
 
+from tdedge.artifact import read_manifest
+from tdedge_devices import parity
+from tdedge_exporters.export import export
 from tdedge_exporters.lowering import Options, Target, lower
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
+from tdedge_runtimes.client import run_job
 
 
 def residual(seed: int = 0) -> ir.Model:
@@ -73,3 +77,24 @@ def quantised(model: ir.Model, count: int = 8, **settings) -> Quantised:
 def lowered(model: ir.Model, folder: Path, target: str, **options):
     """Quantise and write one target."""
     return lower(quantised(model).model, folder, Target.parse(target), Options(**options))
+
+
+def exported(model: ir.Model, folder: Path, *targets: str, **options) -> Path:
+    """An artifact of targets of 8 bits, not planned, calibrated on :func:`samples`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ir.save(model, folder / "net.onnx")
+    data = save_samples(folder / "data.npz", model)
+    return export(folder / "net.onnx", folder / "out", to=targets, calibration=data, **options).folder
+
+
+def assert_as_here(device, artifact: Path) -> None:
+    """Every target passes on a device by the rule of devices, with the ratio that it has on this machine."""
+    for entry in read_manifest(artifact).targets:
+        spec = {
+            "path": str(artifact / entry.entry), "runtime": entry.runtime, "precision": entry.precision
+        }  # fmt: skip
+        there, here = (parity.check(do, spec, artifact, entry.target) for do in (device.do, run_job))
+        assert there["passed"], f"{entry.target}: {there['reason']}"
+        for found, expected in zip(there["outputs"], here["outputs"], strict=True):
+            assert found["sqnr_db"] > expected["sqnr_db"] - 3.0, entry.target
+            assert expected["sqnr_db"] > 20.0

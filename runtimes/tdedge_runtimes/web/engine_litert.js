@@ -35,7 +35,9 @@ export async function open(bytes, { gpu, provider }) {
       cpuOptions: { numThreads: library.threadsToUse },
     });
   } catch (error) {
-    throw new WrongError(`LiteRT.js cannot load the model: ${error.message ?? error}`);
+    const reason = `LiteRT.js cannot load the model: ${error.message ?? error}`;
+    const help = /Element type U?INT8/.test(reason) ? " Its inputs and outputs are floats: export without --integer-io" : "";
+    throw new WrongError(reason + help);
   }
   if (gpu && !model.isFullyAccelerated) {
     model.delete();

@@ -29,7 +29,7 @@ def test_totals_and_tensors(tmp_path):
     rows = [line for line in shown(quality.summary(result.manifest)) if line.startswith("onnxruntime")]
     worst = report.worst[0]
     held_out = f"{found.parity['sqnr_db']:.1f} dB 100% 2"
-    assert rows == [f"onnxruntime:int8 {held_out} 6, mse 4 1 {worst.name}, {worst.sqnr_db:.1f} dB"]
+    assert rows == [f"onnxruntime:int8 {held_out} 6, mse 4 1 - {worst.name}, {worst.sqnr_db:.1f} dB"]
     lines = shown(quality.tensors("onnxruntime:int8", report))
     assert lines[0] == "onnxruntime:int8, tensor by tensor"
     assert any(line.startswith(f"{worst.name} {worst.sqnr_db:.1f} dB") for line in lines)

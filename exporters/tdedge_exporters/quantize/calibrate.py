@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,9 @@ class Statistics:
         channel_high: (C,) largest.
         channel_mean: (C,) mean.
         channel_power: (C,) mean square.
+        count: samples.
+        lows: smallest value of every sample.
+        highs: largest.
     """
 
     low: float
@@ -50,6 +53,8 @@ class Statistics:
     channel_mean: Array
     channel_power: Array
     count: int = 0
+    lows: list[float] = field(default_factory=list)
+    highs: list[float] = field(default_factory=list)
 
     @property
     def edges(self) -> Array:
@@ -180,6 +185,8 @@ def _widen(found: dict[str, Statistics], name: str, value: Array) -> None:
     one.low, one.high = float(one.channel_low.min()), float(one.channel_high.max())
     if one.high <= one.low:
         one.high = one.low + 1e-7
+    one.lows.append(float(low.min()))
+    one.highs.append(float(high.max()))
     one.channel_mean += mean
     one.channel_power += power
     one.count += 1

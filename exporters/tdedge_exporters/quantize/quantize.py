@@ -27,8 +27,13 @@ from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.scheme import MOVES, Scheme, is_cut, scheme
 from tdedge_exporters.quantize.settings import BEST, TRIED, Int8
 
-#: Samples that methods, and mixed precision, are decided on.
+#: Samples that mixed precision is decided on.
 _DECIDED_ON = 8
+
+#: From so many samples on, methods are judged on others than those that ranges are found on.
+_LEAST_TO_HALVE = 4
+#: On so many at most: what few samples have outside a range decides.
+_JUDGED_ON = 16
 
 #: Biases stay below this integer; their correction may yet add to them.
 _LARGEST_BIAS = 2.0**30
@@ -75,7 +80,7 @@ def quantize(
     _check_names(whole, chosen.keep)
     statistics = _statistics(whole, feeds, chosen.keep, progress)
     if chosen.method == BEST:
-        chosen = replace(chosen, method=_best_method(whole, feeds[:_DECIDED_ON], statistics, chosen))
+        chosen = replace(chosen, method=_best_method(whole, feeds, statistics, chosen))
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     if chosen.min_sqnr_db is not None:
         more = _kept_for(whole, feeds[:_DECIDED_ON], statistics, chosen, chosen.min_sqnr_db)
@@ -142,12 +147,23 @@ def _best_method(
     statistics: Mapping[str, Statistics],
     settings: Int8,
 ) -> str:
-    """The method with the best signal-to-noise ratio of the outputs."""
+    """The method whose outputs have the best signal-to-noise ratio.
+
+    Ranges of either half of the samples are judged on the other. Fewer than four samples are judged on
+    themselves.
+    """
+    halves = feeds[::2], feeds[1::2]
+    folds = [(statistics, feeds)]
+    if len(feeds) >= _LEAST_TO_HALVE:
+        folds = [(_statistics(model, mine, settings.keep), other) for mine, other in (halves, halves[::-1])]
 
     def ratio(method: str) -> float:
-        made = _assemble(model, statistics, replace(settings, method=method), settings.keep)
-        found = report.outputs_sqnr_db(model, made.model, feeds)
-        return math.inf if found is None else found
+        total = 0.0
+        for seen, others in folds:
+            made = _assemble(model, seen, replace(settings, method=method), settings.keep)
+            found = report.outputs_sqnr_db(model, made.model, others[:_JUDGED_ON])
+            total += math.inf if found is None else found
+        return total
 
     return max(TRIED, key=ratio)
 

@@ -6,7 +6,8 @@
     entropy      the ends whose rounded histogram loses the least information (Kullback-Leibler), both ends
                  cut alike (Migacz, "8-bit inference with TensorRT", GTC 2017)
 
-A tensor without negative values is cut at its upper end alone.
+A tensor without negative values is cut at its upper end alone. Then :mod:`headroom` moves ends outward where
+samples that were not seen are expected to go beyond them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from tdedge.errors import UsageError
 from tdedge_exporters.quantize.calibrate import Statistics
 from tdedge_exporters.quantize.grids import LEVELS, Array, Grid
+from tdedge_exporters.quantize.headroom import with_headroom
 
 #: Share of the values that a percentile keeps.
 PERCENTILE = 0.9999
@@ -51,7 +53,11 @@ def grid(statistics: Sequence[Statistics], method: str) -> Grid:
     check(method)
     low, high = min(one.low for one in statistics), max(one.high for one in statistics)
     counts, middles = _joined(statistics)
-    return Grid.of_range(*_METHODS[method](counts, middles, min(low, 0.0), max(high, 0.0)))
+    low, high = _METHODS[method](counts, middles, min(low, 0.0), max(high, 0.0))
+    rounded = float(counts[np.abs(middles) > (high - low) / LEVELS / 2].sum())
+    lows = [np.array(one.lows) for one in statistics]
+    highs = [np.array(one.highs) for one in statistics]
+    return Grid.of_range(*with_headroom(low, high, lows, highs, rounded))
 
 
 def _joined(statistics: Sequence[Statistics]) -> tuple[Array, Array]:

@@ -19,7 +19,8 @@ class Int8:
 
     Attributes:
         method: how ranges are found: ``mse``, ``minmax``, ``percentile``, ``entropy``, or ``best``, the one
-            of :data:`TRIED` whose outputs have the best signal-to-noise ratio on the calibration data.
+            of :data:`TRIED` whose outputs have the best signal-to-noise ratio on the half of the calibration
+            data that its ranges were not found on.
         min_sqnr_db: products stay float32, the noisiest first, until the outputs have this signal-to-noise
             ratio on the calibration data; None to quantise all.
         keep: names of nodes that stay float32.

@@ -31,26 +31,27 @@ def test_the_network_is_left_alone():
 
 def test_the_report_names_every_tensor_and_what_is_cut_off():
     model = residual()
-    feeds = samples(model, 4)
-    report = quantize(model, feeds, Int8(method="percentile")).report
+    rng = np.random.default_rng(0)  # samples alike, so that little room is left for others
+    feeds = [{"x": rng.standard_normal((1, 3, 16, 16)).astype(np.float32)} for _ in range(64)]
+    report = quantize(model, feeds, Int8(method="percentile", samples=64)).report
     known = {tensor.name: tensor for tensor in report.tensors}
     assert {"x", "a", "c", "d", "e", "r"} <= set(known)
     assert all(0 <= tensor.saturated < 0.01 for tensor in report.tensors)
     assert any(tensor.saturated > 0 for tensor in report.tensors)
     assert report.worst[0].sqnr_db == min(tensor.sqnr_db for tensor in report.tensors)
     content = report.to_json()
-    assert content["samples"] == 4
+    assert content["samples"] == 64
     assert content["tensors"][0].keys() == {"name", "sqnr_db", "saturated"}
 
 
 def test_products_that_are_kept_stay_real():
     model = residual()
-    feeds = samples(model, 4)
-    made = quantize(model, feeds, Int8(keep=("n_b", "n_d")))
+    feeds = samples(model, 32)
+    made = quantize(model, feeds, Int8(method="mse", keep=("n_b", "n_d")))
     assert made.report.kept == {"n_b": "asked for", "n_d": "asked for"}
     assert made.report.products == 3
     assert outputs_sqnr_db(model, made.model, feeds) > outputs_sqnr_db(
-        model, quantize(model, feeds).model, feeds
+        model, quantize(model, feeds, Int8(method="mse")).model, feeds
     )
 
 
@@ -119,10 +120,13 @@ def test_a_channel_without_weights_keeps_its_bias():
     assert quantize(model, feeds).report.sqnr_db > 28
 
 
-def test_the_best_method_is_the_best_of_those_that_are_tried():
-    model = residual()
-    feeds = samples(model, 4)
-    ratios = {method: quantize(model, feeds, Int8(method=method)).report.sqnr_db for method in TRIED}
-    report = quantize(model, feeds).report
-    assert report.method == max(ratios, key=ratios.get)
-    assert report.sqnr_db == max(ratios.values())
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_method_is_the_best_on_samples_to_come(seed):
+    """Within a decibel: halves of the samples decide."""
+    model = residual(seed)
+    feeds, come = samples(model, 16, seed), samples(model, 64, seed + 100)
+    made = {method: quantize(model, feeds, Int8(method=method)) for method in TRIED}
+    best = quantize(model, feeds)
+    assert best.report.sqnr_db == made[best.report.method].report.sqnr_db
+    ratios = {method: outputs_sqnr_db(model, each.model, come) for method, each in made.items()}
+    assert ratios[best.report.method] > max(ratios.values()) - 1.0

@@ -140,7 +140,7 @@ TASK = Task(
     keep=("out",),
     dense=Settings(epochs=4, batch_size=16, learning_rate=2e-3, weight_decay=1e-3),
     # At the settings of the dense network NTT stands still for as long as that learns.
-    scratch=Settings(epochs=8, batch_size=32, learning_rate=5e-3, weight_decay=1e-3),
+    scratch=Settings(epochs=16, batch_size=32, learning_rate=5e-3, weight_decay=1e-3),
     tune=Settings(epochs=4, batch_size=16, learning_rate=2e-3, weight_decay=1e-3, distill_weight=0.5),
     calibration=512,
     ridge=1e-1,  # a choice for the patches of 5,184 numbers in l1 would take minutes

@@ -2,8 +2,8 @@
 
 The network is equalised once, which changes no output. Which of the two rounds better shows only in the forms
 that a target executes, so the plan, made for shapes and not for weights, is applied to both, both are
-quantised, and the one with the better signal-to-noise ratio on the calibration data is kept; where products
-may stay float32 for a ratio that is asked for, the one that needs fewer of them.
+quantised, and the one with the better signal-to-noise ratio on calibration data that ranges were not found on
+is kept; where products may stay float32 for a ratio that is asked for, the one that needs fewer of them.
 """
 
 from __future__ import annotations
@@ -90,8 +90,11 @@ def better(
 
 
 def _worth(made: Made) -> tuple[int, float]:
-    report = made.quantised.report
-    return -len(report.kept), math.inf if report.sqnr_db is None else report.sqnr_db
+    """Fewer products in float32, then the ratio on samples that ranges were not found on, if known."""
+    report, ratio = made.quantised.report, made.quantised.expected_db
+    if ratio is None:
+        ratio = math.inf if report.sqnr_db is None else report.sqnr_db
+    return -len(report.kept), ratio
 
 
 class Quantiser:

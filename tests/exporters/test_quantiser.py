@@ -1,15 +1,19 @@
 """Equalised channels, for each target in its own forms, where they gain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.counted import Counted
 from support.eight_bits import samples
 from support.graphs import Net, assert_close, ops, run
 
+from tdedge_exporters import quantiser
 from tdedge_exporters.calibration import Calibration
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planning import Planning, plan_network
 from tdedge_exporters.quantiser import Equalised, Quantiser, better
+from tdedge_exporters.quantize.quantize import quantize
 from tdedge_exporters.quantize.settings import Int8
 
 
@@ -50,6 +54,22 @@ def test_a_twin_that_rounds_worse_is_left():
     assert (made.links, made.source) == (0, model)
     other = better(worse, None, Equalised(model, 1), feeds, Int8())
     assert (other.links, other.source) == (1, model)
+
+
+def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monkeypatch):
+    """The twin is better on its own samples and worse on others: it is left."""
+    model, twin = chain(1.0), chain(1.0)
+    feeds = samples(model, 6)
+    known = {id(model): (30.0, 35.0), id(twin): (40.0, 25.0)}
+
+    def quantised(graph, *arguments):
+        made = quantize(graph, feeds, Int8())
+        seen, others = known[id(graph)]
+        return replace(made, report=replace(made.report, sqnr_db=seen), expected_db=others)
+
+    monkeypatch.setattr(quantiser, "quantize", quantised)
+    assert better(model, None, Equalised(twin, 1), feeds, Int8()).source is model
+    assert better(twin, None, Equalised(model, 1), feeds, Int8()).source is model
 
 
 def test_fewer_products_in_float32_are_better_than_more_decibels():

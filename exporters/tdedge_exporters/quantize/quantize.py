@@ -50,11 +50,14 @@ class Quantised:
         model: the QDQ graph.
         grids: what is in it.
         report: what it cost on the samples.
+        expected_db: signal-to-noise ratio of the outputs on samples that ranges were not found on, all
+            products on integers; infinite without any noise, None where it was not looked at.
     """
 
     model: ir.Model
     grids: Grids
     report: QualityReport
+    expected_db: float | None = None
 
 
 def quantize(
@@ -79,8 +82,10 @@ def quantize(
     whole = for_integers(model)
     _check_names(whole, chosen.keep)
     statistics = _statistics(whole, feeds, chosen.keep, progress)
+    expected_db = None
     if chosen.method == BEST:
-        chosen = replace(chosen, method=_best_method(whole, feeds, statistics, chosen))
+        method, expected_db = _best_method(whole, feeds, statistics, chosen)
+        chosen = replace(chosen, method=method)
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     if chosen.min_sqnr_db is not None:
         more = _kept_for(whole, feeds[:_DECIDED_ON], statistics, chosen, chosen.min_sqnr_db)
@@ -95,7 +100,7 @@ def quantize(
         tensors=report.tensors(whole, made.model, made.grids, feeds),
         corrected=made.corrected,
     )
-    return Quantised(made.model, made.grids, quality)
+    return Quantised(made.model, made.grids, quality, expected_db)
 
 
 def with_any_grids(model: ir.Model) -> ir.Model:
@@ -146,8 +151,8 @@ def _best_method(
     feeds: Sequence[Mapping[str, Array]],
     statistics: Mapping[str, Statistics],
     settings: Int8,
-) -> str:
-    """The method whose outputs have the best signal-to-noise ratio.
+) -> tuple[str, float]:
+    """The method whose outputs have the best signal-to-noise ratio, and that ratio.
 
     Ranges of either half of the samples are judged on the other. Fewer than four samples are judged on
     themselves.
@@ -163,9 +168,11 @@ def _best_method(
             made = _assemble(model, seen, replace(settings, method=method), settings.keep)
             found = report.outputs_sqnr_db(model, made.model, others[:_JUDGED_ON])
             total += math.inf if found is None else found
-        return total
+        return total / len(folds)
 
-    return max(TRIED, key=ratio)
+    ratios = {method: ratio(method) for method in TRIED}
+    best = max(ratios, key=lambda method: ratios[method])
+    return best, ratios[best]
 
 
 def _kept_for(

@@ -19,7 +19,6 @@ from support.adbd import Phone, adb_server, wait_until
 from support.networks import save_classifier
 from support.tflite_files import conv_bytes, write
 
-from tdedge.artifact import read_manifest
 from tdedge.errors import DeviceError, MissingError, UsageError
 from tdedge_devices import energy
 from tdedge_devices.adb_shell import FOLDER
@@ -114,9 +113,7 @@ def test_latency_of_models_of_both_runtimes_in_turn(device, models, phone):
 def test_latency_of_integers(device, tmp_path):
     """Files of both runtimes on 8 bits, run by the programs as they are."""
     targets = ("onnxruntime:int8", "tflite:int8")
-    artifact = eight_bits.exported(eight_bits.clip(), tmp_path, *targets)
-    files = {entry.target: entry.entry for entry in read_manifest(artifact).targets}
-    specs = {name: {"path": str(artifact / file), "precision": "int8"} for name, file in files.items()}
+    specs = eight_bits.specs(eight_bits.exported(eight_bits.clip(), tmp_path, *targets))
     result = valid(device.do({"kind": "latency", "models": specs, "options": FAST}))
     for target in targets:
         assert result["models"][target]["latency"]["median_ms"] > 0

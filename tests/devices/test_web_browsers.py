@@ -9,7 +9,6 @@ from support import eight_bits
 from support.browsers import WebKit, chromium, opened_by, web_assets
 from support.web_nets import assert_parity, export_both, model_of
 
-from tdedge.artifact import read_manifest
 from tdedge_devices.address import connect
 from tdedge_devices.web.device import WebDevice
 from tdedge_runtimes.client import result_schema
@@ -98,13 +97,7 @@ def test_integers_agree_with_those_of_this_machine(device, network, tmp_path):
 def test_latency_of_integers_beside_floats(device, tmp_path):
     """Files of both precisions in one interleaved run."""
     targets = ("tflite", "tflite:int8", "onnxruntime:int8")
-    artifact = eight_bits.exported(eight_bits.residual(), tmp_path, *targets)
-    models = {
-        entry.target: {
-            "path": str(artifact / entry.entry), "runtime": entry.runtime, "precision": entry.precision
-        }
-        for entry in read_manifest(artifact).targets
-    }  # fmt: skip
+    models = eight_bits.specs(eight_bits.exported(eight_bits.residual(), tmp_path, *targets))
     result = device.do({"kind": "latency", "models": models, "options": OPTIONS}, timeout_s=120)
     jsonschema.validate(result, result_schema())
     assert list(result["models"]) == list(targets)
@@ -115,8 +108,7 @@ def test_latency_of_integers_beside_floats(device, tmp_path):
 
 def test_integers_at_the_ports_are_refused_with_what_to_do(device, tmp_path):
     artifact = eight_bits.exported(eight_bits.clip(), tmp_path, "tflite:int8", integer_io=True)
-    (entry,) = read_manifest(artifact).targets
-    model = {"path": str(artifact / entry.entry), "precision": "int8"}
+    (model,) = eight_bits.specs(artifact).values()
     with pytest.raises(RuntimeInputError, match=r"INT8 is not supported.* export without --integer-io"):
         device.do({"kind": "memory", "model": model})
 

@@ -87,14 +87,21 @@ def exported(model: ir.Model, folder: Path, *targets: str, **options) -> Path:
     return export(folder / "net.onnx", folder / "out", to=targets, calibration=data, **options).folder
 
 
+def specs(artifact: Path) -> dict[str, dict[str, str]]:
+    """Target -> its model, as jobs take it."""
+    return {
+        entry.target: {
+            "path": str(artifact / entry.entry), "runtime": entry.runtime, "precision": entry.precision
+        }
+        for entry in read_manifest(artifact).targets
+    }  # fmt: skip
+
+
 def assert_as_here(device, artifact: Path) -> None:
     """Every target passes on a device by the rule of devices, with the ratio that it has on this machine."""
-    for entry in read_manifest(artifact).targets:
-        spec = {
-            "path": str(artifact / entry.entry), "runtime": entry.runtime, "precision": entry.precision
-        }  # fmt: skip
-        there, here = (parity.check(do, spec, artifact, entry.target) for do in (device.do, run_job))
-        assert there["passed"], f"{entry.target}: {there['reason']}"
+    for target, spec in specs(artifact).items():
+        there, here = (parity.check(do, spec, artifact, target) for do in (device.do, run_job))
+        assert there["passed"], f"{target}: {there['reason']}"
         for found, expected in zip(there["outputs"], here["outputs"], strict=True):
-            assert found["sqnr_db"] > expected["sqnr_db"] - 3.0, entry.target
+            assert found["sqnr_db"] > expected["sqnr_db"] - 3.0, target
             assert expected["sqnr_db"] > 20.0

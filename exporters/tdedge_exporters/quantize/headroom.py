@@ -54,15 +54,14 @@ def with_headroom(
 
 def _moved(end: float, other: float, largest: Sequence[Array], values: float) -> float:
     """``end`` or one above; ``other``: how far the range reaches on the other side of 0."""
-    fits = [(len(each), *_gumbel(each)) for each in largest if len(each) > 1]
-    scale = max((beta for _, _, beta in fits), default=0.0)
-    if scale <= 0:
+    spread = [each for each in largest if len(each) > 1 and np.ptp(each) > 0]
+    if not spread:
         return end
-    ends = end + scale * _BEYOND
+    fits = [_gumbel(each) for each in spread]
+    ends = end + max(scale for _, scale in fits) * _BEYOND
     lost = values * ((ends + other) / LEVELS) ** 2 / 12
-    for count, place, beta in fits:
-        if beta > 0:
-            lost = lost + count * _cut(ends, place, beta)
+    for each, (place, scale) in zip(spread, fits, strict=True):
+        lost = lost + len(each) * _cut(ends, place, scale)
     return float(ends[int(np.argmin(lost))])
 
 

@@ -18,6 +18,8 @@ _FORMATS, _RANKS = ("tucker", "tt", "cp"), ("1/2", "1/4")
 TRAINED_CASES = tuple(
     Case(network, fmt, rank) for network in TRAINED for fmt in _FORMATS for rank in _RANKS
 )  # fmt: skip
+#: Signal-to-noise ratio that is asked for, by axes of the network.
+SQNR_DB = {3: 30.0, 2: 35.0}
 _SHAPES = {"resnet": (1, 1, 32, 32), "r3d": (1, 4, 14, 32, 44)}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from benchmarks.int8 import networks, peers
-from benchmarks.int8.cases import axes, shape_of
+from benchmarks.int8.cases import SQNR_DB, axes, shape_of
 from benchmarks.int8.networks import Samples
 from benchmarks.int8.quality import Outputs, Quality, outputs, quality
 from benchmarks.int8.rows import (
@@ -23,6 +23,7 @@ from benchmarks.int8.rows import (
     MIN_MAX,
     NOT_EQUALISED,
     PLANNED,
+    STRICT,
     UNPLANNED,
 )
 from benchmarks.realisation.cases import Case
@@ -49,7 +50,8 @@ class Workplace:
         scratch: folder of one case, removed with it.
         planning: effort, threads and known times.
         quick: leave out the peers that live in environments of their own, and what is compared with alone
-            of 3-D networks: not planned, ONNX Runtime takes seconds for them on integers.
+            of 3-D networks: not planned, ONNX Runtime takes seconds for them on integers; leave out what
+            keeps products in float32 for the ratio that is asked for.
         progress: told about the steps.
     """
 
@@ -68,6 +70,7 @@ class Files:
     quality: dict[str, Quality] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    kept_strict: dict[str, str] = field(default_factory=dict)
     equalised: int = 0
     planning_s: float = 0.0
     quantising_s: float = 0.0
@@ -121,7 +124,9 @@ class Makers:
         made.paths[DENSE_INT8], made.quality[DENSE_INT8] = self._dense_int8(integers)
         planned, *_ = self._planned(ir.load(self.decomposed.rewritten), floats)
         made.paths[PLANNED] = lowering.lower(planned, _new(folder / "planned"), floats).entry
-        self._int8(made, integers, folder)
+        source = self._int8(made, integers, folder)
+        if not self.place.quick:
+            self._strict(made, source, integers, folder)
         if self.place.quick and axes(self.case.network) == 3:
             return made
         self._try(made, FLOAT_PLAN, lambda: self._timed(planned, folder / "float-plan", integers))
@@ -132,8 +137,12 @@ class Makers:
             self._peer(made, name, runtime, sources, folder / name.partition(" ")[0])
         return made
 
-    def _int8(self, made: Files, target: Target, folder: Path) -> None:
-        """The planned int8 network, and in quality alone what it is without parts of it."""
+    def _int8(self, made: Files, target: Target, folder: Path) -> ir.Model:
+        """The planned int8 network, and in quality alone what it is without parts of it.
+
+        Returns:
+            The float32 network that it was made of.
+        """
         planned, plan, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
         calibration = self.samples.calibration
@@ -151,6 +160,17 @@ class Makers:
                 self._quantised(other, settings).model, _new(folder / label.replace(" ", "-")), target
             ).entry
             made.quality[label] = self._judged(target.runtime, path)
+        return chosen.source
+
+    def _strict(self, made: Files, source: ir.Model, target: Target, folder: Path) -> None:
+        """The network with the ratio that is asked for, where it has less with all products on integers."""
+        least_db, ratio = SQNR_DB[axes(self.case.network)], made.quality[INT8].sqnr_db
+        if ratio is None or ratio >= least_db:
+            return
+        quantised = self._quantised(source, Int8(min_sqnr_db=least_db).with_margin())
+        made.kept_strict = dict(quantised.report.kept)
+        made.paths[STRICT] = lowering.lower(quantised.model, _new(folder / "strict"), target).entry
+        made.quality[STRICT] = self._judged(target.runtime, made.paths[STRICT])
 
     def _peer(self, made: Files, name: str, runtime: str, sources: Mapping[str, Path], folder: Path) -> None:
         def make() -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.int8.cases import axes, is_trained
+from benchmarks.int8.cases import SQNR_DB, axes, is_trained
 from benchmarks.int8.operators import Operators
 from benchmarks.int8.quality import Quality
 from benchmarks.realisation.cases import Case
@@ -16,7 +16,9 @@ DENSE, DENSE_INT8, PLANNED, INT8 = "dense", "dense int8", "planned", "planned in
 #: The float32 plan with integers in it, and the network as it came: what planning for integers is worth.
 FLOAT_PLAN, UNPLANNED = "int8, float plan", "int8, not planned"
 #: Files of every row; those of peers come after them, under the peer's name.
-LABELS = (DENSE, DENSE_INT8, PLANNED, INT8, FLOAT_PLAN, UNPLANNED)
+#: With as many products in float32 as the ratio that is asked for needs; where all on integers lack it.
+STRICT = "int8 at the ratio"
+LABELS = (DENSE, DENSE_INT8, PLANNED, INT8, FLOAT_PLAN, UNPLANNED, STRICT)
 #: Beside them in quality, not in time.
 NOT_EQUALISED, MIN_MAX = "not equalised", "min-max"
 
@@ -36,7 +38,9 @@ class Row:
         quality: label -> its outputs beside those of the float32 network, on held-out inputs.
         size_bytes: label -> size of its files.
         operators: what the runtime makes of the planned int8 file; None where there is none.
+        operators_strict: of the file that has the ratio that is asked for, where that is another.
         kept: products of it that stay float32 -> why.
+        kept_strict: those of the file that has the ratio that is asked for -> why.
         equalised: links that were rescaled.
         planning_s: seconds to plan for integers.
         quantising_s: seconds to calibrate and quantise.
@@ -56,7 +60,9 @@ class Row:
     quality: Mapping[str, Quality] = field(default_factory=dict)
     size_bytes: Mapping[str, int] = field(default_factory=dict)
     operators: Operators | None = None
+    operators_strict: Operators | None = None
     kept: Mapping[str, str] = field(default_factory=dict)
+    kept_strict: Mapping[str, str] = field(default_factory=dict)
     equalised: int = 0
     planning_s: float = 0.0
     quantising_s: float = 0.0
@@ -128,6 +134,22 @@ class Row:
         found = self.quality.get(label)
         return None if found is None else found.sqnr_db
 
+    @property
+    def least_db(self) -> float:
+        """The ratio that is asked for."""
+        return SQNR_DB[self.axes]
+
+    @property
+    def strict(self) -> str:
+        """The file that is to have it: with all products on integers where that has it, else with fewer."""
+        ratio = self.sqnr_db()
+        return STRICT if ratio is not None and ratio < self.least_db else INT8
+
+    @property
+    def speedup_strict(self) -> float | None:
+        """That file over the planned float32 network."""
+        return self.ratio(PLANNED, self.strict)
+
     def gain_db(self, over: str) -> float | None:
         """How much better the outputs of the int8 network are than another's."""
         mine, other = self.sqnr_db(), self.sqnr_db(over)
@@ -157,6 +179,8 @@ class Row:
             "int8_over_unplanned": self.ratio(UNPLANNED, INT8),
             "int8_over_peers": {name: self.ratio(name, INT8) for name in self.peers},
             "sqnr_db": self.sqnr_db(),
+            "sqnr_strict_db": self.sqnr_db(self.strict),
+            "strict_over_planned": self.speedup_strict,
             "equalisation_db": self.gain_db(NOT_EQUALISED),
             "smaller": self.smaller(),
             "on_integers": None if self.operators is None else self.operators.share,
@@ -165,12 +189,12 @@ class Row:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
         """A row that :meth:`to_json` wrote."""
-        counted = values["operators"]
+        counts = {key: values.get(key) for key in ("operators", "operators_strict")}
         return cls(
             **{
                 **values,
                 "case": Case(**values["case"]),
                 "quality": {label: Quality(**each) for label, each in values["quality"].items()},
-                "operators": None if counted is None else Operators(**counted),
+                **{key: None if count is None else Operators(**count) for key, count in counts.items()},
             }
         )

@@ -13,6 +13,7 @@ from benchmarks.int8.rows import (
     MIN_MAX,
     NOT_EQUALISED,
     PLANNED,
+    STRICT,
     UNPLANNED,
     Row,
 )
@@ -37,9 +38,12 @@ def _over(label: str) -> Callable[[Row], str]:
     return lambda row: numbers.ratio(row.ratio(label, INT8))
 
 
-def _interval(row: Row) -> str:
-    found = row.interval(PLANNED, INT8)
-    return f"{found.low:.2f} to {found.high:.2f}" if found else "-"
+def _interval(label: str, of: str = PLANNED) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = row.interval(of, label)
+        return f"{found.low:.2f} to {found.high:.2f}" if found else "-"
+
+    return cell
 
 
 def _integers(row: Row) -> str:
@@ -62,7 +66,7 @@ _COLUMNS: tuple[Column, ...] = (
     ("planned", _latency(PLANNED)),
     ("int8", _latency(INT8)),
     ("over planned", _over(PLANNED)),
-    ("95 % interval", _interval),
+    ("95 % interval", _interval(INT8)),
     ("over dense", _over(DENSE)),
     ("over dense int8", _over(DENSE_INT8)),
     ("over float plan", _over(FLOAT_PLAN)),
@@ -87,6 +91,25 @@ _MEDIANS: dict[str, Callable[[Row], float | None]] = {
 }
 
 
+def _float_products(row: Row) -> str:
+    ops = row.operators_strict
+    return "-" if ops is None else f"{ops.floating} of {ops.integer + ops.floating}"
+
+
+_STRICT_COLUMNS: tuple[Column, ...] = (
+    ("row", lambda row: row.name),
+    ("asked for", lambda row: f"{row.least_db:.0f} dB"),
+    ("SQNR dB", _decibels(STRICT)),
+    ("in float32", _float_products),
+    ("latency", _latency(STRICT)),
+    ("over planned", lambda row: numbers.ratio(row.speedup_strict)),
+    ("95 % interval", _interval(STRICT)),
+    ("over dense", lambda row: numbers.ratio(row.ratio(DENSE, STRICT))),
+    ("all on integers: SQNR dB", _decibels(INT8)),
+    ("over planned", _over(PLANNED)),
+)
+
+
 def markdown(rows: Sequence[Row], gates: Sequence[Gate]) -> str:
     """All tables: the gates, the rows, the peers, what stayed float32, and what failed."""
     lines = [line(("gate", "required", "measured", "result")), "|---|---|---|---|"]
@@ -96,7 +119,14 @@ def markdown(rows: Sequence[Row], gates: Sequence[Gate]) -> str:
         mine = [row for row in done if row.runtime == runtime]
         if mine:
             lines += ["", f"## {TITLES[runtime]}", "", *_table(mine)]
-    lines += [*_peers(done), *_kept(done), *_notes(done), *noisy_rows(done), *broken_rows(rows)]
+    lines += [
+        *_strict(done),
+        *_peers(done),
+        *_kept(done),
+        *_notes(done),
+        *noisy_rows(done),
+        *broken_rows(rows),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -113,6 +143,17 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     yield line(cells)
 
 
+def _strict(rows: Sequence[Row]) -> Iterator[str]:
+    """Files with as many products in float32 as the ratio that is asked for needs."""
+    found = [row for row in rows if STRICT in row.samples_ms]
+    if not found:
+        return
+    head = [name for name, _ in _STRICT_COLUMNS]
+    yield from ("", "## At the ratio that is asked for", "", line(head), "|---|" + "---:|" * (len(head) - 1))
+    for row in found:
+        yield line([cell(row) for _, cell in _STRICT_COLUMNS])
+
+
 def _peers(rows: Sequence[Row]) -> Iterator[str]:
     """Integer files of others, in the same runs, on the same samples."""
     found = [(row, name) for row in rows for name in row.peers]
@@ -121,14 +162,13 @@ def _peers(rows: Sequence[Row]) -> Iterator[str]:
     head = ("row", "peer", "latency", "int8 is faster", "95 % interval", "SQNR dB", "ours", "note")
     yield from ("", "## Peers", "", line(head), "|---|---|---:|---:|---:|---:|---:|---|")
     for row, name in found:
-        interval = row.interval(name, INT8)
         yield line(
             (
                 row.name,
                 name,
                 _latency(name)(row),
                 _over(name)(row),
-                f"{interval.low:.2f} to {interval.high:.2f}" if interval else "-",
+                _interval(INT8, name)(row),
                 _decibels(name)(row),
                 _decibels(INT8)(row),
                 row.notes.get(name, ""),

@@ -56,9 +56,6 @@ if TYPE_CHECKING:
 
 #: Seeded random input sets a parity check runs on when the user gives none.
 INPUT_SETS = 2
-#: Products stay float32 until the calibration data are this much above the ratio that is asked for: the data
-#: that it is judged on are others.
-_MARGIN_DB = 1.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ def export(
     for one in track([(prepared.name, each) for each in both], progress, "Evaluate in float64", len(both)):
         _ = one.outputs
     options = replace(options, network_sha256=network_sha256(model))
-    quantiser = Quantiser(model, data, _stricter(int8), progress)
+    quantiser = Quantiser(model, data, int8.with_margin(), progress)
     quality, warnings = {}, list(data.warnings if data else ())
     with atomic_folder(output, force=force) as folder:
         planned = {
@@ -248,11 +245,6 @@ def _feeds(
     if data is None:
         return random_inputs(model, seed, sets)
     return [dict(data.held_out[0]), *random_inputs(model, seed, sets)[1:]]
-
-
-def _stricter(int8: Int8) -> Int8:
-    """The settings of the quantiser, a little above what is asked for."""
-    return replace(int8, min_sqnr_db=int8.min_sqnr_db + _MARGIN_DB) if int8.min_sqnr_db else int8
 
 
 def _judge(

@@ -3,7 +3,7 @@
 The network is equalised once, which changes no output. Which of the two rounds better shows only in the forms
 that a target executes, so the plan, made for shapes and not for weights, is applied to both, both are
 quantised, and the one with the better signal-to-noise ratio on calibration data that ranges were not found on
-is kept; where products may stay float32 for a ratio that is asked for, the one that needs fewer of them.
+is kept; where products may stay float32 for a ratio that is asked for, the one where they take less time.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def better(
     return max(plain, Made(quantize(twin, samples, settings, progress), twin, other.links), key=_worth)
 
 
-def _worth(made: Made) -> tuple[int, float]:
-    """Fewer products in float32, then the ratio on samples that ranges were not found on, if known."""
+def _worth(made: Made) -> tuple[float, float]:
+    """Less work in float32, then the ratio on samples that ranges were not found on, if known."""
     report, ratio = made.quantised.report, made.quantised.expected_db
     if ratio is None:
         ratio = math.inf if report.sqnr_db is None else report.sqnr_db
-    return -len(report.kept), ratio
+    return -made.quantised.kept_ms, ratio
 
 
 class Quantiser:

@@ -17,6 +17,7 @@ from benchmarks.int8.rows import (
     INT8,
     NOT_EQUALISED,
     PLANNED,
+    STRICT,
     UNPLANNED,
     Row,
 )
@@ -48,6 +49,17 @@ def row(case=R3D, runtime="onnxruntime", *, int8=4.0, sqnr=36.0, plain=31.0, bes
     return Row(case, runtime, 1, **{**figures, **other})
 
 
+def noisy(strict=30.5):
+    """20 dB on integers; another file of 6 ms with 5 of its 20 products in float32."""
+    return row(
+        sqnr=20.0,
+        beside={STRICT: 6.0},
+        quality={INT8: Quality(20.0, 1.0), STRICT: Quality(strict, 1.0)},
+        operators_strict=Operators(15, 5, 0, 1, 1, 0),
+        kept_strict={"conv_1": "for 31 dB: 33.0 dB with it alone on integers"},
+    )
+
+
 def gate(rows, name):
     (found,) = [each for each in gates(rows, 1) if name in each.name]
     return found
@@ -65,6 +77,20 @@ def test_figures_follow_from_what_was_measured():
     assert derived["int8_over_float_plan"] == pytest.approx(1.1)
     assert derived["on_integers"] == 1.0
     assert Row(R3D, "tflite", 1, "k", error="no").derived() == {}
+
+
+def test_the_file_at_the_ratio_is_the_one_with_float32_products_where_all_on_integers_lack_it():
+    made = row(sqnr=36.0)
+    assert (made.least_db, made.strict, made.speedup_strict) == (30.0, INT8, made.speedup)
+    made = noisy()
+    assert (made.least_db, made.strict) == (30.0, STRICT)
+    assert made.speedup_strict == pytest.approx(9 / 6)
+    assert made.derived()["sqnr_strict_db"] == 30.5
+    unmade = row(sqnr=20.0)
+    assert (unmade.strict, unmade.speedup_strict) == (STRICT, None)
+    assert Row.from_json(json.loads(json.dumps(made.to_json()))) == made
+    old = {key: value for key, value in made.to_json().items() if not key.endswith("_strict")}
+    assert Row.from_json(old).operators_strict is None
 
 
 def test_what_is_missing_has_no_figure():
@@ -100,16 +126,36 @@ def test_gates_without_rows_were_not_run():
 @pytest.mark.parametrize(
     ("rows", "name", "state", "measured"),
     [
-        ([row(int8=ms) for ms in (3.0, 4.0, 9.0)], "planned float32, onnx", PASS, "2.25 of 3 rows"),
-        ([row(int8=5.0)], "planned float32, onnx", FAIL, "1.80 of 1 rows"),
-        ([row(TRAINED, int8=9.0)], "planned float32, onnx", NOT_RUN, ""),
-        ([row(runtime="tflite")], "planned float32, tflite", PASS, "2.25 of 1 rows"),
+        (
+            [row(int8=ms) for ms in (3.0, 4.0, 9.0)],
+            "planned float32, onnxruntime, all",
+            PASS,
+            "2.25 of 3 rows",
+        ),
+        ([row(int8=5.0)], "planned float32, onnxruntime, all", FAIL, "1.80 of 1 rows"),
+        ([row(TRAINED, int8=9.0)], "planned float32, onnxruntime, all", NOT_RUN, ""),
+        ([row(runtime="tflite")], "planned float32, tflite, all", PASS, "2.25 of 1 rows"),
         ([row()], "R3D-18, Tucker 1/4, int8 over dense float32, onnx", PASS, "22.50x"),
         ([row(runtime="openvino")], "dense float32, openvino", FAIL, "22.50x (r3d18 tucker 1/4 openvino)"),
         ([row(IMAGE)], "dense float32, openvino", NOT_RUN, ""),
-        ([row(sqnr=30.1), row(IMAGE, sqnr=20.0)], "3-D networks", PASS, "30.1 dB (r3d18 tucker 1/4 onnx"),
-        ([row(sqnr=29.9), row()], "3-D networks", FAIL, "1 of 2 below: r3d18 tucker 1/4 onnxruntime 29.9 dB"),
-        ([row(IMAGE, sqnr=34.0)], "2-D networks", FAIL, "resnet18 cp 1/2 onnxruntime 34.0 dB"),
+        ([row(), noisy()], "onnxruntime, at the ratio asked for", FAIL, "1.88 of 2 rows"),
+        ([row(), row(sqnr=20.0)], "onnxruntime, at the ratio asked for", PASS, "2.25 of 1 rows"),
+        ([noisy(), row()], "3-D networks, float32 where", PASS, "30.5 dB (r3d18 tucker 1/4 onnx"),
+        ([noisy(29.0)], "3-D networks, float32 where", FAIL, "1 of 1 below: r3d18 tucker 1/4 onnxruntime 29"),
+        ([row(sqnr=20.0)], "3-D networks, float32 where", NOT_RUN, ""),
+        (
+            [row(sqnr=30.1), row(IMAGE, sqnr=20.0)],
+            "3-D networks, all on",
+            PASS,
+            "30.1 dB (r3d18 tucker 1/4 onnx",
+        ),
+        (
+            [row(sqnr=29.9), row()],
+            "3-D networks, all",
+            FAIL,
+            "1 of 2 below: r3d18 tucker 1/4 onnxruntime 29.9 dB",
+        ),
+        ([row(IMAGE, sqnr=34.0)], "2-D networks, all", FAIL, "resnet18 cp 1/2 onnxruntime 34.0 dB"),
         ([row(TRAINED), row(plain=0.0)], "equalisation", PASS, "5.00 of 1 rows"),
         ([row(TRAINED, plain=34.0)], "equalisation", FAIL, "2.00 of 1 rows"),
         ([row(runtime="tflite")], "one XNNPACK partition", PASS, "1 in 1 rows"),
@@ -128,6 +174,7 @@ def test_gates(rows, name, state, measured):
 
 def test_tables_name_peers_kept_products_and_reasons():
     rows = [
+        noisy(),
         row(beside={PEER: 6.0}, kept={"conv_7": "for 30 dB: 12.0 dB by itself"}, quiet=False),
         row(runtime="tflite", notes={UNPLANNED: "no such operator", "ai-edge-quantizer": "ValueError: a|b"}),
         Row(IMAGE, "openvino", 1, "k", error="killed"),
@@ -137,6 +184,10 @@ def test_tables_name_peers_kept_products_and_reasons():
     assert "| 36.0 | 31.0 | - | - | 100% | 3.60x | 100% of 20 | 1 | 1 |" in text
     assert (
         "| r3d18 tucker 1/4 onnxruntime | quantize_static | 6.00 ms | 1.50x | 1.50 to 1.50 | - | 36.0 |"
+        in text
+    )
+    assert (
+        "| r3d18 tucker 1/4 onnxruntime | 30 dB | 30.5 | 5 of 20 | 6.00 ms | 1.50x | 1.50 to 1.50 | 15.00x |"
         in text
     )
     assert "ValueError: a\\|b |" in text

@@ -21,8 +21,11 @@ GROUPED = {"wide": (3, 225_000_000, 4.5), "grouped": (2, 25_000_000, 2.3)}
 
 def test_kernels_that_explain_the_time():
     text = parts.account(GROUPED, RATES)
-    assert "2 grouped factors take 2.3 ms (22 GFLOP/s), of 7 ms" in text
-    assert "dense convolutions run at 100 GFLOP/s, and at that rate the network would realise 0.96" in text
+    assert "2 grouped factors take 2.3 ms (22 GFLOP/s), all parts together 0.2 ms more than each al" in text
+    assert "of 7 ms" in text
+    assert "dense convolutions run at 100 GFLOP/s, and at that rate the network would realise 1.00" in text
+    text = parts.account(GROUPED, replace(RATES, planned_ms=6.7))  # less together than alone
+    assert "2 grouped factors take 2.3 ms (22 GFLOP/s), of 6.7 ms" in text
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,7 @@ def test_kernels_that_explain_the_time():
         (GROUPED, replace(RATES, planned_ms=9.0)),  # the parts do not come to the time
         (GROUPED, replace(RATES, planned_ms=5.0)),
         ({**GROUPED, "grouped": (2, 25_000_000, 0.6)}, replace(RATES, planned_ms=6.2)),
+        ({"wide": (3, 225_000_000, 5.3), "grouped": (2, 25_000_000, 1.0)}, RATES),  # a tenth is the most
     ],
 )
 def test_kernels_that_do_not(found, rates):

@@ -12,7 +12,7 @@ from tdedge_exporters.export import export
 from tdedge_exporters.lowering import Target, lower
 from tdedge_exporters.planner.costs import Cost
 from tdedge_exporters.planning import Planning
-from tdedge_exporters.quantize.quantize import with_any_grids
+from tdedge_exporters.quantize.assemble import with_any_grids
 from tdedge_exporters.worth import Worth, worth
 from tdedge_runtimes.errors import RuntimeFailed
 

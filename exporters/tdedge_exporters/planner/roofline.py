@@ -53,10 +53,12 @@ class Roofline:
 
     def predict_ms(self, model: ir.Model) -> float:
         """Milliseconds of one inference; values of unknown shape count as one element."""
-        works = [work(node, self.lanes) for node in model.graph]
-        return sum(
-            max(each.lane_flops / self.peak_gflops, each.bytes / self.bandwidth_gbs) / 1e6 for each in works
-        )
+        return sum(self.node_ms(node) for node in model.graph)
+
+    def node_ms(self, node: ir.Node) -> float:
+        """Milliseconds of one node."""
+        done = work(node, self.lanes)
+        return max(done.lane_flops / self.peak_gflops, done.bytes / self.bandwidth_gbs) / 1e6
 
 
 def work(node: ir.Node, lanes: int = 16) -> Work:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Lowered, Target
-from tdedge_exporters.quantize.quantize import with_any_grids
+from tdedge_exporters.quantize.assemble import with_any_grids
 
 
 def lower_to_time(model: ir.Model, folder: Path, target: Target) -> Lowered:

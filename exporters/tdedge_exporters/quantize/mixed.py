@@ -1,118 +1,99 @@
 """Mixed precision: which products stay float32 so that the outputs have the signal-to-noise ratio asked for.
 
-How noisy a product is by itself: its result with its input and its weight on their grids, both taken from the
-float32 network, against the exact result. The noisiest are kept in float32; how many is found by bisection on
-the outputs' own ratio.
+Rounding errors of different products are nearly independent: their energies add up at the outputs. What a
+product adds is seen with it alone on integers; what float32 costs is its time by the roofline model. Those
+that add the most noise for the time they would save stay float32, and bisection on the outputs' own ratio
+finds how many. Products are taken one by one, in large networks in stretches of neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
+from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters import graph as g
-from tdedge_exporters.quantize.calibrate import Runner
-from tdedge_exporters.quantize.grids import Array, Grids
-from tdedge_exporters.quantize.report import sqnr_db
+from tdedge_exporters.planner.roofline import Roofline
+
+#: Stretches of a network at most; each costs one run of it.
+MOST_STRETCHES = 64
+#: A core of today; only the ratio of the two rates matters.
+_CORE = Roofline(peak_gflops=100.0, bandwidth_gbs=25.0)
 
 
-def noisiest(
-    model: ir.Model, grids: Grids, samples: Sequence[Mapping[str, Array]]
-) -> list[tuple[str, float]]:
-    """(product, its own signal-to-noise ratio in dB), the noisiest first.
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring products that stay float32 together or not.
+
+    Attributes:
+        names: of the products.
+        alone_db: signal-to-noise ratio of the outputs with these alone on integers; infinite without noise.
+        float_ms: what they take in float32 by the roofline model.
+    """
+
+    names: tuple[str, ...]
+    alone_db: float
+    float_ms: float
+
+    @property
+    def noise_per_ms(self) -> float:
+        """Energy of the error over that of the outputs, for a millisecond."""
+        return float(10 ** (-self.alone_db / 10)) / max(self.float_ms, 1e-12)
+
+
+def stretches(
+    model: ir.Model,
+    products: Sequence[str],
+    alone_db: Callable[[Sequence[str]], float],
+    progress: Progress = SILENT,
+) -> list[Stretch]:
+    """All products of a graph in stretches, those first that should be the first to stay float32.
 
     Args:
         model: float32.
-        grids: of its activations and weights.
-        samples: a few feeds.
+        products: names of its products, in order.
+        alone_db: the outputs' ratio with these products alone on integers.
+        progress: told about the stretches.
     """
-    probed = model.clone()
-    names = g.Names(probed.graph)
-    probes: dict[str, tuple[str, str]] = {}
-    for node in list(probed.graph):
-        weight, data = (node.inputs[1], node.inputs[0]) if len(node.inputs) > 1 else (None, None)
-        grid = grids.weights.get(weight.name or "") if weight is not None else None
-        array = g.float_constant(weight)
-        if grid is None or array is None or data is None or data.name not in grids.activations:
-            continue
-        read = grids.activations[data.name or ""]
-        result = node.outputs[0]
-        stem = names.fresh(f"{result.name}/probe")
-        on_grid = _round(probed.graph, node, data, read.scale, read.zero_point, stem)
-        rounded = g.add_initializer(probed.graph, names.fresh(f"{stem}/weight"), grid.round(array))
-        twin = ir.Node(
-            "", node.op_type, [on_grid, rounded, *node.inputs[2:]], node.attributes.values(), name=stem
-        )
-        twin.outputs[0].name = stem
-        twin.outputs[0].type, twin.outputs[0].shape = result.type, result.shape
-        probed.graph.insert_after(node, twin)
-        probes[g.node_name(node)] = (str(result.name), stem)
-    runner = Runner(probed)
-    sums = {name: np.zeros(2) for name in probes}
-    everything = [value for pair in probes.values() for value in pair]
-    for chunk in _pairs(runner.chunks(everything), everything):
-        for values in runner.run(samples, chunk):
-            for name, (exact, rough) in probes.items():
-                if exact in values and rough in values:
-                    real = values[exact].astype(np.float64).ravel()
-                    error = values[rough].ravel() - real
-                    sums[name] += (real @ real, error @ error)
-    ratios = {name: sqnr_db(*each) for name, each in sums.items()}
-    return sorted(((name, ratio) for name, ratio in ratios.items() if ratio is not None), key=lambda p: p[1])
+    size = -(-len(products) // MOST_STRETCHES) or 1
+    groups = [tuple(products[at : at + size]) for at in range(0, len(products), size)]
+    times = {g.node_name(node): _CORE.node_ms(node) for node in model.graph}
+    found = [
+        Stretch(names, alone_db(names), sum(times[name] for name in names))
+        for names in track([(names[0], names) for names in groups], progress, "Judge products", len(groups))
+    ]
+    return sorted(found, key=lambda one: -one.noise_per_ms)
 
 
 def keep_for(
-    ranked: Sequence[tuple[str, float]], reaches: Callable[[Sequence[str]], float | None], least_db: float
-) -> list[str]:
-    """The fewest of the noisiest products that must stay float32.
+    ranked: Sequence[Stretch], reaches: Callable[[Sequence[str]], float], least_db: float
+) -> list[Stretch]:
+    """The fewest of the first stretches, at least one, that must stay float32.
 
     Args:
-        ranked: see :func:`noisiest`.
-        reaches: the outputs' ratio in dB with these products kept; None without any noise.
+        ranked: see :func:`stretches`.
+        reaches: the outputs' ratio in dB with these products kept; infinite without any noise.
         least_db: ratio to reach.
 
     Returns:
-        The products; all of them where even that does not suffice.
+        The stretches; all of them where even that does not suffice.
     """
 
     def enough(count: int) -> bool:
-        ratio = reaches([name for name, _ in ranked[:count]])
-        return ratio is None or ratio >= least_db
+        return reaches([name for one in ranked[:count] for name in one.names]) >= least_db
 
     low, high = 0, len(ranked)
-    if enough(0):
-        return []
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return [name for name, _ in ranked[:high]]
+    return list(ranked[:high])
 
 
-def _round(graph: ir.Graph, node: ir.Node, data: ir.Value, scale: float, zero: int, stem: str) -> ir.Value:
-    """``data`` on a grid, before ``node``."""
-    constants = [
-        g.add_initializer(graph, f"{stem}/scale", np.array(scale, np.float32)),
-        g.add_initializer(graph, f"{stem}/zero", np.array(zero, np.uint8)),
-    ]
-    there = ir.Node("", "QuantizeLinear", [data, *constants], name=f"{stem}/quantize")
-    there.outputs[0].name, there.outputs[0].type = f"{stem}/q", ir.TensorType(ir.DataType.UINT8)
-    back = ir.Node("", "DequantizeLinear", [there.outputs[0], *constants], name=f"{stem}/dequantize")
-    back.outputs[0].name, back.outputs[0].type = f"{stem}/dq", data.type
-    there.outputs[0].shape = back.outputs[0].shape = data.shape
-    graph.insert_before(node, [there, back])
-    return back.outputs[0]
-
-
-def _pairs(chunks: Sequence[Sequence[str]], everything: Sequence[str]) -> list[list[str]]:
-    """The chunks, no pair of neighbours in ``everything`` torn apart."""
-    place = {name: at // 2 for at, name in enumerate(everything)}
-    made: list[list[str]] = []
-    seen: set[int] = set()
-    for chunk in chunks:
-        wanted = sorted({place[name] for name in chunk} - seen)
-        seen.update(wanted)
-        if wanted:
-            made.append([name for at in wanted for name in everything[2 * at : 2 * at + 2]])
-    return made
+def why(one: Stretch, least_db: float) -> str:
+    """Why a stretch stays float32, for people."""
+    alone = "no noise" if math.isinf(one.alone_db) else f"{one.alone_db:.1f} dB"
+    many = f"it and its {len(one.names) - 1} neighbours" if len(one.names) > 1 else "it"
+    return f"for {least_db:g} dB: {alone} with {many} alone on integers"

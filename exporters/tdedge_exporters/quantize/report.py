@@ -74,19 +74,36 @@ def sqnr_db(signal: float, noise: float) -> float | None:
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
+class Exact:
+    """The floating-point outputs of a float32 graph on some samples, to judge quantised ones by.
+
+    Args:
+        model: float32.
+        samples: feeds; each is run once.
+    """
+
+    def __init__(self, model: ir.Model, samples: Sequence[Mapping[str, Array]]) -> None:
+        self._samples = samples
+        self._names = [str(value.name) for value in model.graph.outputs if value.dtype == ir.DataType.FLOAT]
+        self._outputs = list(Runner(model).run(samples, self._names))
+
+    def sqnr_db(self, quantised: ir.Model) -> float | None:
+        """Signal-to-noise ratio of all of them, the quantised graph executed on integers."""
+        signal = noise = 0.0
+        got = Runner(quantised).run(self._samples, self._names)
+        for one, other in zip(self._outputs, got, strict=True):
+            for name in self._names:
+                exact = one[name].astype(np.float64)
+                signal += float((exact**2).sum())
+                noise += float(((other[name] - exact) ** 2).sum())
+        return sqnr_db(signal, noise)
+
+
 def outputs_sqnr_db(
     model: ir.Model, quantised: ir.Model, samples: Sequence[Mapping[str, Array]]
 ) -> float | None:
     """Signal-to-noise ratio of all floating-point outputs, the quantised graph executed on integers."""
-    names = [str(value.name) for value in model.graph.outputs if value.dtype == ir.DataType.FLOAT]
-    signal = noise = 0.0
-    wanted, got = Runner(model), Runner(quantised)
-    for one, other in zip(wanted.run(samples, names), got.run(samples, names), strict=True):
-        for name in names:
-            exact = one[name].astype(np.float64)
-            signal += float((exact**2).sum())
-            noise += float(((other[name] - exact) ** 2).sum())
-    return sqnr_db(signal, noise)
+    return Exact(model, samples).sqnr_db(quantised)
 
 
 def tensors(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tdedge.errors import UsageError
 from tdedge_exporters.quantize import ranges
 
 #: The method that tries others.
 BEST = "best"
+#: Decibels above a ratio that is asked for, so that samples held out reach it too.
+_MARGIN_DB = 1.0
 #: What it tries.
 TRIED = ("mse", "minmax", "percentile")
 
@@ -21,8 +23,9 @@ class Int8:
         method: how ranges are found: ``mse``, ``minmax``, ``percentile``, ``entropy``, or ``best``, the one
             of :data:`TRIED` whose outputs have the best signal-to-noise ratio on the half of the calibration
             data that its ranges were not found on.
-        min_sqnr_db: products stay float32, the noisiest first, until the outputs have this signal-to-noise
-            ratio on the calibration data; None to quantise all.
+        min_sqnr_db: products stay float32, those first that add the most noise for the time they save, until
+            the outputs have this signal-to-noise ratio on calibration data that ranges were not found on;
+            None to quantise all.
         keep: names of nodes that stay float32.
         equalise: share ranges between the channels of every link, exactly, where the outputs gain by it.
         correct_bias: take the mean error of rounded weights out of the biases.
@@ -46,3 +49,9 @@ class Int8:
             raise UsageError(f"{self.samples} calibration samples; expected at least 1")
         if self.min_sqnr_db is not None and not self.min_sqnr_db > 0:
             raise UsageError(f"a signal-to-noise ratio of {self.min_sqnr_db} dB; expected a positive one")
+
+    def with_margin(self) -> Int8:
+        """A ratio a little above what is asked for."""
+        if self.min_sqnr_db is None:
+            return self
+        return replace(self, min_sqnr_db=self.min_sqnr_db + _MARGIN_DB)

@@ -3,7 +3,8 @@ import pytest
 from support.eight_bits import samples
 from support.graphs import Net
 
-from tdedge_exporters.quantize import headroom, quantize, ranges, report
+from tdedge_exporters.quantize import headroom, judge, quantize, ranges, report
+from tdedge_exporters.quantize.assemble import seen
 from tdedge_exporters.quantize.calibrate import observe
 from tdedge_exporters.quantize.headroom import with_headroom
 from tdedge_exporters.quantize.settings import TRIED, Int8
@@ -97,17 +98,16 @@ def test_methods_are_judged_on_samples_that_their_ranges_were_not_found_on(monke
 
     def spied(kept, call):
         def inner(*arguments):
-            kept.append({id(feed["x"]) for feed in arguments[1 if kept is learnt else 2]})
+            kept.append({id(feed["x"]) for feed in arguments[1]})
             return call(*arguments)
 
         return inner
 
-    monkeypatch.setattr(quantize, "_statistics", spied(learnt, quantize._statistics))
-    monkeypatch.setattr(report, "outputs_sqnr_db", spied(judged, report.outputs_sqnr_db))
     feeds = samples(model, 8)
-    quantize.quantize(model, feeds, Int8())
-    whole, *halves = learnt
-    assert len(whole) == 8
-    assert halves[0] | halves[1] == whole
-    assert not halves[0] & halves[1]
-    assert judged[: 2 * len(TRIED)] == [halves[1], halves[0]] * len(TRIED)
+    statistics = seen(model, feeds)
+    monkeypatch.setattr(judge, "seen", spied(learnt, judge.seen))
+    monkeypatch.setattr(judge, "Exact", spied(judged, judge.Exact))
+    judge.Judge(model, feeds, statistics, ()).expected_db(Int8(method="mse"))
+    assert learnt[0] | learnt[1] == {id(feed["x"]) for feed in feeds}
+    assert not learnt[0] & learnt[1]
+    assert judged == [learnt[1], learnt[0]]

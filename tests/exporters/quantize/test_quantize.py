@@ -7,7 +7,8 @@ from support.graphs import ops
 from tdedge.errors import UsageError
 from tdedge_exporters.lowering import Target, lower
 from tdedge_exporters.onnxruntime import float_operators, integer_operators
-from tdedge_exporters.quantize.quantize import quantize, with_any_grids
+from tdedge_exporters.quantize.assemble import with_any_grids
+from tdedge_exporters.quantize.quantize import quantize
 from tdedge_exporters.quantize.report import outputs_sqnr_db
 from tdedge_exporters.quantize.settings import TRIED, Int8
 

@@ -1,0 +1,80 @@
+"""What a way of quantising is worth on samples that its ranges were not found on.
+
+The ranges of either half of the calibration samples are judged on the other half. Fewer than four samples are
+judged on themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx_ir as ir
+
+from tdedge_exporters.quantize.assemble import assemble, seen
+from tdedge_exporters.quantize.calibrate import Statistics
+from tdedge_exporters.quantize.grids import Array
+from tdedge_exporters.quantize.report import Exact
+from tdedge_exporters.quantize.settings import Int8
+
+#: From so many samples on, there are halves.
+_LEAST_TO_HALVE = 4
+#: On so many of a half at most: what few samples have outside a range decides.
+_JUDGED_ON = 16
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Samples that ranges were found on, as statistics, and others."""
+
+    statistics: Mapping[str, Statistics]
+    exact: Exact
+
+
+class Judge:
+    """Judges ways of quantising one graph.
+
+    Args:
+        model: float32.
+        feeds: calibration samples.
+        statistics: of all of them.
+        keep: products that stay float32 in any case.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        feeds: Sequence[Mapping[str, Array]],
+        statistics: Mapping[str, Statistics],
+        keep: Collection[str],
+    ) -> None:
+        self._model, self._feeds, self._statistics, self._keep = model, feeds, statistics, tuple(keep)
+
+    def expected_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
+        """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
+        return sum(self._ratio(fold, settings, keep) for fold in self._folds) / len(self._folds)
+
+    def alone_db(self, settings: Int8, keep: Collection[str]) -> float:
+        """As :meth:`expected_db`, by a single sample: for many questions whose answers differ much."""
+        return self._ratio(self._single, settings, keep)
+
+    def _ratio(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> float:
+        made = assemble(self._model, fold.statistics, settings, (*self._keep, *keep))
+        found = fold.exact.sqnr_db(made.model)
+        return math.inf if found is None else found
+
+    @cached_property
+    def _folds(self) -> list[_Fold]:
+        if len(self._feeds) < _LEAST_TO_HALVE:
+            return [_Fold(self._statistics, Exact(self._model, self._feeds))]
+        halves = self._feeds[::2], self._feeds[1::2]
+        return [
+            _Fold(seen(self._model, mine, self._keep), Exact(self._model, other[:_JUDGED_ON]))
+            for mine, other in (halves, halves[::-1])
+        ]
+
+    @cached_property
+    def _single(self) -> _Fold:
+        return _Fold(self._folds[0].statistics, Exact(self._model, self._feeds[-1:]))

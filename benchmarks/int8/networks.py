@@ -35,7 +35,7 @@ Feed = Mapping[str, NDArray[np.float32]]
 
 _SEED = 0
 #: (for calibration, held out) of random inputs, and of data.
-RANDOM_SAMPLES, DATA_SAMPLES = (4, 4), (32, 64)
+RANDOM_SAMPLES, DATA_SAMPLES = (8, 8), (32, 64)
 
 
 @dataclass(frozen=True)

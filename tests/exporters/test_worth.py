@@ -1,11 +1,9 @@
 """Integers against float32, timed when they are made."""
 
-import io
-
 import onnx_ir as ir
 import pytest
-from rich.console import Console
 from support.eight_bits import residual, save_samples
+from support.rendered import shown
 
 from tdedge.report import quality
 from tdedge_exporters.export import export
@@ -77,9 +75,8 @@ def test_an_export_says_what_integers_gain(tmp_path, int8_ms, warned):
     (entry,) = planned.manifest.targets
     assert any("float32" in note and "here (median, 1 thread)" in note for note in entry.notes)
     assert (entry.quality.int8_ms, entry.quality.float32_ms) == (int8_ms, 5.0)
-    stream = io.StringIO()
-    Console(file=stream, width=200).print(quality.summary(planned.manifest))
-    assert f" {5.0 / int8_ms:.2f}x " in stream.getvalue()
+    table = " ".join(shown(quality.summary(planned.manifest)))
+    assert f" {5.0 / int8_ms:.2f}x " in table
     warnings = [text for text in planned.manifest.warnings if "int8 is slower" in text]
     assert [text.partition(": ")[0] for text in warnings] == (["onnxruntime:int8"] if warned else [])
     given |= {"effort": "low", "forms": planned.plans}

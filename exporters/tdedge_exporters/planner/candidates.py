@@ -98,6 +98,7 @@ class Scope:
         waste: a composed segment is tried where it executes at most this many times the multiply-accumulates
             of its factors.
         without: forms that are not tried.
+        partial: whether products may be added up where one product of all could be.
     """
 
     lanes: int = 16
@@ -107,6 +108,7 @@ class Scope:
     volumes: bool = False
     waste: float = 4.0
     without: frozenset[str] = frozenset()
+    partial: bool = True
 
 
 def candidates(net: Network, scope: Scope) -> list[Candidate]:
@@ -233,7 +235,9 @@ def _folded(units: tuple[Unit, ...], factor: Factor, scope: Scope) -> Iterator[C
 
 def _is_in(scope: Scope, offer: Offer) -> bool:
     """Whether an offer is to be tried."""
-    return (offer.reads is Layout.NATIVE or offer.reads in scope.layouts) and offer.form not in scope.without
+    if offer.form in scope.without or (offer.is_partial and not scope.partial):
+        return False
+    return offer.reads is Layout.NATIVE or offer.reads in scope.layouts
 
 
 def _is_own(units: Sequence[Unit], prefix: str, offer: Offer, zeros: int) -> bool:

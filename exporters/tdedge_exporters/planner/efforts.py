@@ -3,7 +3,8 @@
 What is tried depends on the runtime, from what was measured (see ``docs/planner.md``): TensorFlow Lite files
 are laid out by their own lowering, so that of the layouts only frames apart are tried there; OpenVINO runs
 5-D tensors in a blocked layout of its own, so that frames together are tried at ``max`` alone; it does not
-gain from whole lanes either.
+gain from whole lanes either. On integers every product is rounded: products are not added up where one could
+compute the sum.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         pad_ranks=target.runtime == "onnxruntime" or effort == "max",
         waste={"low": 1.5, "normal": 2.5}.get(effort, 6.0),
         without=FLOAT_FORMS if target.calibrated else frozenset(),
+        partial=not target.calibrated,
     )
     blocks = {"low": 2, "normal": 3}.get(effort, 9)
     trial = MeasureOptions(

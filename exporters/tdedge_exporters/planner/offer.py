@@ -24,12 +24,15 @@ class Offer:
         emit: writes the nodes: the input, stored as ``reads``, to the output, stored as ``gives``.
         reads: layout of the input.
         gives: layout of the output.
+        is_partial: whether it adds up results of several products, which integers round one by one, where
+            another offer of these layouts gives one product all of it.
     """
 
     form: str
     emit: Emit
     reads: Layout = Layout.NATIVE
     gives: Layout = Layout.NATIVE
+    is_partial: bool = False
 
 
 def padded(factor: Factor, zeros_in: int, zeros_out: int) -> Factor:

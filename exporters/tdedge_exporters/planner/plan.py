@@ -268,7 +268,7 @@ def _found(net: Network, plan: TargetPlan, where: str) -> list[Candidate]:
     """The candidates that the pieces of ``plan`` name, in execution order."""
     layouts = tuple(layout for layout in Layout if layout is not Layout.NATIVE)
     scope = settings("max", Target.parse(plan.target), threads=plan.threads, lanes=plan.lanes).scope
-    widest = replace(scope, layouts=layouts, packings=10**6, pad_ranks=True)
+    widest = replace(scope, layouts=layouts, packings=10**6, pad_ranks=True, partial=True)
     all_plain = all(piece.plain for piece in plan.pieces)
     offered = [plain(unit) for unit in net.units] if all_plain else candidates(net, widest)
     by_identity: dict[Any, list[Candidate]] = defaultdict(list)

@@ -2,9 +2,9 @@
 
 Rounding errors of different products are nearly independent: their energies add up at the outputs. What a
 product adds is seen with it alone on integers; what float32 costs is its time by the roofline model. Those
-that add the most noise for the time they would save stay float32, and bisection on the outputs' own ratio
-finds how many. In large networks stretches of neighbours stay together: each border between integers and
-float32 costs a conversion and, on the way to integers, a rounding.
+that miss the ratio by themselves stay float32, then those that add the most noise for the time they would
+save; bisection on the outputs' own ratio finds how many. In large networks stretches of neighbours stay
+together: each border between integers and float32 costs a conversion and, on the way to integers, a rounding.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def stretches(
     model: ir.Model,
     products: Sequence[str],
     alone_db: Callable[[Sequence[str]], float],
+    least_db: float,
     progress: Progress = SILENT,
 ) -> list[Stretch]:
     """All products of a graph in stretches, those first that should be the first to stay float32.
@@ -58,6 +59,7 @@ def stretches(
         model: float32.
         products: names of its products, in order.
         alone_db: the outputs' ratio with these products alone on integers.
+        least_db: ratio to reach.
         progress: told about the stretches.
     """
     size = -(-len(products) // MOST_STRETCHES) or 1
@@ -67,7 +69,7 @@ def stretches(
         Stretch(names, alone_db(names), sum(times[name] for name in names))
         for names in track([(names[0], names) for names in groups], progress, "Judge products", len(groups))
     ]
-    return sorted(found, key=lambda one: -one.noise_per_ms)
+    return sorted(found, key=lambda one: (one.alone_db >= least_db, -one.noise_per_ms))
 
 
 def keep_for(

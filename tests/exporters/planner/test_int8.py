@@ -70,6 +70,45 @@ def test_products_from_the_left_are_offered_to_floats_alone(effort):
     assert not forms(INT8) & FLOAT_FORMS
 
 
+def forms_of(name, target):
+    """Forms of one product of :func:`residual_clip`, alone."""
+    scope = settings("normal", target).scope
+    found = candidates(network(residual_clip().model(), integers=target.calibrated), scope)
+    return {each.form for each in found if each.units[-1].nodes[0].name == name}
+
+
+def test_products_are_added_up_on_integers_only_where_none_computes_the_sum():
+    dense, depthwise = (n.name for n in residual_clip().model().graph if n.op_type == "Conv")
+    sums, joined = {"frames.sum", "apart.sum"}, {"frames.joined", "apart.joined"}
+    floats = Target("onnxruntime")
+    assert forms_of(dense, floats) >= sums | joined
+    assert forms_of(dense, INT8) >= joined
+    assert not forms_of(dense, INT8) & sums
+    assert forms_of(depthwise, INT8) >= sums
+    assert forms_of(depthwise, floats) & joined == set()
+
+
+@pytest.mark.parametrize("name", ["n_u", "n_v"])
+def test_a_product_of_one_frame_has_nothing_to_add(name):
+    found = candidates(network(clip(), integers=True), settings("normal", INT8).scope)
+    assert "apart.sum" in {each.form for each in found if each.units[-1].nodes[0].name == name}
+
+
+def test_a_plan_of_sums_can_still_be_replayed():
+    net = Net(1, 8, 4, 6, 6)
+    net.conv("x", 8, 8, 3, 3, 3, pads=1, name="y")
+    model = net.model()
+    planned = plan_target(model, INT8, CostTable(), effort="low", measure=favours_frames)
+    document = plans.of(planned, INT8, here(INT8, 1), "low")
+    (piece,) = document.pieces
+    sums = {"form": "frames.sum", "reads": "frames", "gives": "frames", "plain": False, "key": ""}
+    document = document.model_copy(update={"pieces": (piece.model_copy(update=sums),)})
+    replayed = plans.replay(model, document)
+    assert (ops(replayed)["Conv"], ops(replayed)["Add"]) == (3, 2)
+    x = net.sample(1)
+    assert_close(run(replayed, x), run(model, x))
+
+
 def test_times_of_integers_are_kept_apart():
     table = CostTable()
     net = residual_clip().model()

@@ -29,10 +29,14 @@ def spoilt() -> ir.Model:
 
 
 def test_what_adds_noise_and_takes_little_time_comes_first():
-    ranked = [Stretch(("cheap",), 40.0, 1.0), Stretch(("dear",), 40.0, 5.0), Stretch(("noisy",), 30.0, 5.0)]
-    ranked += [Stretch(("exact",), math.inf, 1.0)]
-    found = sorted(ranked, key=lambda one: -one.noise_per_ms)
-    assert [one.names for one in found] == [("noisy",), ("cheap",), ("dear",), ("exact",)]
+    model = residual()
+    ratios = dict(zip(products(model), (20.0, 40.0, 40.0, 30.0, math.inf), strict=True))
+    found = mixed.stretches(model, products(model), lambda names: ratios[names[0]], 25.0)
+    stem, large, pointwise, _, exact = products(model)
+    assert found[0].names == (stem,), "it misses the ratio by itself, whatever time it would save"
+    assert found[-1].names == (exact,)
+    order = [one.names[0] for one in found]
+    assert order.index(pointwise) < order.index(large), "noise alike, less work"
 
 
 def test_every_product_is_judged_alone():
@@ -43,7 +47,7 @@ def test_every_product_is_judged_alone():
         asked.append(tuple(names))
         return 30.0
 
-    found = mixed.stretches(model, products(model), alone_db)
+    found = mixed.stretches(model, products(model), alone_db, 20.0)
     assert asked == [(name,) for name in products(model)]
     assert all(one.float_ms > 0 for one in found)
     assert found[-1].names == ("n_b",)  # noise alike, the most work: the last to stay float32
@@ -53,7 +57,7 @@ def test_every_product_is_judged_alone():
 def test_large_networks_are_judged_in_stretches_of_neighbours(monkeypatch):
     monkeypatch.setattr(mixed, "MOST_STRETCHES", 2)
     model = residual()
-    found = mixed.stretches(model, products(model), lambda names: float(len(names)))
+    found = mixed.stretches(model, products(model), lambda names: float(len(names)), 20.0)
     first, second = sorted(found, key=lambda one: -len(one.names))
     assert (*first.names, *second.names) == tuple(products(model))
     assert (len(first.names), len(second.names)) == (3, 2)

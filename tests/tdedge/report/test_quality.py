@@ -1,19 +1,10 @@
-import io
-
 import onnx_ir as ir
-from rich.console import Console
 from support.eight_bits import residual, save_samples
+from support.rendered import shown
 
 from tdedge.report import quality
 from tdedge_exporters.export import export
 from tdedge_exporters.quantize.settings import Int8
-
-
-def shown(renderable) -> list[str]:
-    """Lines of text, frames removed and columns joined by single blanks."""
-    stream = io.StringIO()
-    Console(file=stream, width=200, markup=False).print(renderable)
-    return [" ".join(line.replace("│", " ").split()) for line in stream.getvalue().splitlines()]
 
 
 def test_totals_and_tensors(tmp_path):

@@ -1,9 +1,7 @@
-import io
-
 import pytest
-from rich.console import Console
 from support.counted import Counted
 from support.networks import save_classifier
+from support.rendered import shown
 from support.results import comparison
 
 from tdedge.plan import make_plan
@@ -12,13 +10,6 @@ from tdedge_exporters.export import export
 from tdedge_exporters.inspection import inspect_network
 from tdedge_exporters.planner.plan import from_json
 from tdedge_exporters.prepare import Source
-
-
-def shown(renderable) -> list[str]:
-    """Lines of text, frames removed and columns joined by single blanks."""
-    stream = io.StringIO()
-    Console(file=stream, width=200, markup=False).print(renderable)
-    return [" ".join(line.replace("│", " ").split()) for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture(scope="module")

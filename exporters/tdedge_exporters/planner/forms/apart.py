@@ -31,13 +31,14 @@ def offers(factor: Factor, shape: Shape) -> Iterator[Offer]:
     """Offers from frames apart to frames apart."""
     if factor.spatial_rank != 3 or len(shape) != 5 or shape[0] != 1 or shape[2] > MAX_FRAMES:
         return
-    yield _offer("apart.sum", _emit(factor, shape, joined=False))
-    if factor.groups == 1 and max(len(taps) for taps in _taps(factor, shape)) > 1:
+    can_join = factor.groups == 1 and max(len(taps) for taps in _taps(factor, shape)) > 1
+    yield _offer("apart.sum", _emit(factor, shape, joined=False), is_partial=can_join)
+    if can_join:
         yield _offer("apart.joined", _emit(factor, shape, joined=True))
 
 
-def _offer(form: str, emit: Emit) -> Offer:
-    return Offer(form, emit, Layout.APART, Layout.APART)
+def _offer(form: str, emit: Emit, *, is_partial: bool = False) -> Offer:
+    return Offer(form, emit, Layout.APART, Layout.APART, is_partial)
 
 
 def _taps(factor: Factor, shape: Shape) -> list[list[tuple[int, int]]]:

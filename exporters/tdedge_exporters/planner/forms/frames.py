@@ -38,16 +38,17 @@ def offers(factor: Factor, shape: Shape) -> Iterator[Offer]:
     if taps == factor.stride[0] == 1 and not any(factor.pads[0]):
         yield _offer("frames.direct", _direct(factor))
         return
-    yield _offer("frames.sum", _sum(factor, shape))
+    can_join = factor.groups == 1 and taps > 1
+    yield _offer("frames.sum", _sum(factor, shape), is_partial=can_join)
     if factor.groups == 1:
-        if taps > 1:
+        if can_join:
             yield _offer("frames.joined", _joined(factor, shape))
         if frames <= MAX_BAND_WASTE * taps:
             yield _offer("frames.banded", _banded(factor, shape))
 
 
-def _offer(form: str, emit: Emit) -> Offer:
-    return Offer(form, emit, Layout.FRAMES, Layout.FRAMES)
+def _offer(form: str, emit: Emit, *, is_partial: bool = False) -> Offer:
+    return Offer(form, emit, Layout.FRAMES, Layout.FRAMES, is_partial)
 
 
 def _conv(e: Emitter, x: ir.Value, factor: Factor, kernel: Array, bias: Array | None) -> ir.Value:

@@ -23,6 +23,8 @@ from tdedge_exporters.quantize.settings import Int8
 _LEAST_TO_HALVE = 4
 #: On so many of a half at most: what few samples have outside a range decides.
 _JUDGED_ON = 16
+#: On so many of one half where there are many questions.
+_ASKED_ON = 4
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class Judge:
         """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
         return sum(self._ratio(fold, settings, keep) for fold in self._folds) / len(self._folds)
 
-    def alone_db(self, settings: Int8, keep: Collection[str]) -> float:
-        """As :meth:`expected_db`, by a single sample: for many questions whose answers differ much."""
-        return self._ratio(self._single, settings, keep)
+    def about_db(self, settings: Int8, keep: Collection[str]) -> float:
+        """As :meth:`expected_db`, by a few samples of one half: for many questions."""
+        return self._ratio(self._few, settings, keep)
 
     def _ratio(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> float:
         made = assemble(self._model, fold.statistics, settings, (*self._keep, *keep))
@@ -76,5 +78,6 @@ class Judge:
         ]
 
     @cached_property
-    def _single(self) -> _Fold:
-        return _Fold(self._folds[0].statistics, Exact(self._model, self._feeds[-1:]))
+    def _few(self) -> _Fold:
+        others = self._feeds[1::2] or self._feeds
+        return _Fold(self._folds[0].statistics, Exact(self._model, others[:_ASKED_ON]))

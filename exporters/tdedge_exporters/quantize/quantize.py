@@ -109,7 +109,7 @@ def _kept_for(
     products = scheme(model, settings.keep).products
 
     def alone_db(names: Sequence[str]) -> float:
-        return judge.alone_db(settings, [name for name in products if name not in names])
+        return judge.about_db(settings, [name for name in products if name not in names])
 
     ranked = mixed.stretches(model, products, alone_db, least_db, progress)
     return mixed.keep_for(ranked, lambda names: judge.expected_db(settings, names), least_db)

@@ -3,8 +3,7 @@ import pytest
 from support.eight_bits import samples
 from support.graphs import Net
 
-from tdedge_exporters.quantize import headroom, judge, quantize, ranges, report
-from tdedge_exporters.quantize.assemble import seen
+from tdedge_exporters.quantize import headroom, quantize, ranges, report
 from tdedge_exporters.quantize.calibrate import observe
 from tdedge_exporters.quantize.headroom import with_headroom
 from tdedge_exporters.quantize.settings import TRIED, Int8
@@ -88,26 +87,3 @@ def test_ranges_have_room_where_a_tensor_has_one_value_per_sample():
         grid = made.grids.activations["one"]
         assert grid.high - grid.low > 1.3 * (statistics.high - statistics.low)
         assert report.outputs_sqnr_db(model, made.model, come) > 30
-
-
-def test_methods_are_judged_on_samples_that_their_ranges_were_not_found_on(monkeypatch):
-    net = Net(1, 3, 8, 8)
-    net.conv("x", 4, 3, 3, 3, name="y")
-    model = net.model()
-    learnt, judged = [], []
-
-    def spied(kept, call):
-        def inner(*arguments):
-            kept.append({id(feed["x"]) for feed in arguments[1]})
-            return call(*arguments)
-
-        return inner
-
-    feeds = samples(model, 8)
-    statistics = seen(model, feeds)
-    monkeypatch.setattr(judge, "seen", spied(learnt, judge.seen))
-    monkeypatch.setattr(judge, "Exact", spied(judged, judge.Exact))
-    judge.Judge(model, feeds, statistics, ()).expected_db(Int8(method="mse"))
-    assert learnt[0] | learnt[1] == {id(feed["x"]) for feed in feeds}
-    assert not learnt[0] & learnt[1]
-    assert judged == [learnt[1], learnt[0]]

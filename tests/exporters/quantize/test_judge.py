@@ -1,0 +1,81 @@
+"""Ways of quantising are judged on samples that their ranges were not found on."""
+
+import math
+
+import numpy as np
+import pytest
+from support.eight_bits import residual, samples
+
+from tdedge_exporters.quantize import judge
+from tdedge_exporters.quantize.assemble import assemble, seen
+from tdedge_exporters.quantize.report import outputs_sqnr_db
+from tdedge_exporters.quantize.settings import Int8
+
+MSE = Int8(method="mse")
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """(samples that ranges were found on, samples that were judged on), a set for every time."""
+
+    def spy(call):
+        calls = []
+
+        def inner(model, feeds, *others):
+            calls.append({id(feed["x"]) for feed in feeds})
+            return call(model, feeds, *others)
+
+        return calls, inner
+
+    learnt, seen_too = spy(judge.seen)
+    judged, exact_too = spy(judge.Exact)
+    monkeypatch.setattr(judge, "seen", seen_too)
+    monkeypatch.setattr(judge, "Exact", exact_too)
+    return learnt, judged
+
+
+def test_the_ranges_of_each_half_are_judged_on_the_other(spied):
+    learnt, judged = spied
+    model = residual()
+    feeds = samples(model, 8)
+    asked = judge.Judge(model, feeds, seen(model, feeds), ())
+    asked.expected_db(MSE)
+    asked.expected_db(MSE)
+    assert learnt[0] | learnt[1] == {id(feed["x"]) for feed in feeds}
+    assert not learnt[0] & learnt[1]
+    assert judged == [learnt[1], learnt[0]], "once, however often it is asked"
+    asked.about_db(MSE, ())
+    assert len(judged[2]) == 4
+    assert not judged[2] & learnt[0]
+
+
+def test_it_expects_what_other_samples_have():
+    model = residual()
+    feeds, come = samples(model, 32), samples(model, 64, seed=9)
+    statistics = seen(model, feeds)
+    made = assemble(model, statistics, MSE, ())
+    expected = judge.Judge(model, feeds, statistics, ()).expected_db(MSE)
+    assert expected == pytest.approx(outputs_sqnr_db(model, made.model, come), abs=1.0)
+
+
+def test_few_samples_are_judged_on_themselves(spied):
+    learnt, judged = spied
+    model = residual()
+    feeds = samples(model, 3)
+    statistics = seen(model, feeds)
+    asked = judge.Judge(model, feeds, statistics, ())
+    made = assemble(model, statistics, MSE, ())
+    assert asked.expected_db(MSE) == outputs_sqnr_db(model, made.model, feeds)
+    assert (learnt, judged) == ([], [{id(feed["x"]) for feed in feeds}])
+    assert math.isfinite(judge.Judge(model, feeds[:1], statistics, ()).about_db(MSE, ()))
+
+
+def test_what_stays_float_adds_no_noise():
+    model = residual()
+    feeds = samples(model, 4)
+    products = ("n_stem", "n_b", "n_d", "n_q", "n_y")
+    asked = judge.Judge(model, feeds, seen(model, feeds), products[:2])
+    assert asked.expected_db(MSE) < asked.expected_db(MSE, products[2:4])
+    assert asked.expected_db(MSE, products[2:]) > 100
+    zeros = [{"x": np.zeros_like(feed["x"])} for feed in feeds]
+    assert judge.Judge(model, zeros, seen(model, zeros), products).expected_db(MSE) > 100

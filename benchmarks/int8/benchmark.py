@@ -44,11 +44,12 @@ _ABOUT = (
     "with constant weights that the runtime executes so. Weights of all networks but the trained ones are "
     "random, as are their inputs (seeded, standard normal): their times are those of real networks, their "
     "SQNR and classes say how rounding adds up and no more, and their chains, all channels alike, have "
-    "nothing to equalise; THETIS ends in a softmax, so that one sample of undecided class makes its SQNR. Trained ones are decomposed and reconstructed on data without labels, not "
-    "tuned; the clips that trained-r3d is judged on have half as much noise again as those that it is "
-    "calibrated on. Peers quantise on the same samples. Where all products on integers have less than 30 dB "
-    "(3-D networks) or 35 dB (2-D), a table of its own has what is left of the speed when as many stay "
-    "float32 as the ratio needs, to judge by the calibration samples (`--min-sqnr`)."
+    "nothing to equalise; THETIS ends in a softmax, so that one sample of undecided class makes its SQNR. "
+    "Trained ones are decomposed and reconstructed on data without labels, not tuned; the clips that "
+    "trained-r3d is judged on have half as much noise again as those that it is calibrated on. Peers "
+    "quantise on the same samples. Where all products on integers have less than 30 dB (3-D networks) or "
+    "35 dB (2-D), a table of its own has what is left of the speed when as many stay float32 as the ratio "
+    "needs, to judge by the calibration samples (`--min-sqnr`)."
 )
 
 

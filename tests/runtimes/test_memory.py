@@ -69,7 +69,8 @@ def test_the_heap_is_what_is_given_out(size):
     before = read_heap()["value"]
     blocks = [np.empty(size, dtype=np.uint8) for _ in range(8)]
     held = read_heap()["value"] - before
-    assert 8 * size <= held <= 8 * size + 2**20
+    given_back = 2**14  # by other threads of this process, meanwhile
+    assert 8 * size - given_back <= held <= 8 * size + 2**20
     del blocks
     assert abs(read_heap()["value"] - before) < 2**20
 

@@ -127,6 +127,17 @@ def test_compression_error_is_beside_parity_and_not_in_it(tmp_path):
     assert plan["compression"]["layers"]["n_c"] == {"format": "tucker", "ranks": [1, 1], "init": "decompose"}
 
 
+def test_the_error_of_a_network_that_ends_in_a_decomposed_layer(tmp_path):
+    """Captured from torch, its output has another name than the dense network's."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 6))
+    plan = make_plan("svd", ranks=[2])
+    result = export(net, tmp_path / "out", plan=plan, example=torch.zeros(1, 12))
+    (output,) = result.manifest.compression_error["outputs"]
+    assert output["name"] == result.manifest.outputs[0].name
+    assert 1e-2 < output["max_rel"] < 10
+
+
 def test_network_that_is_not_compressed_has_no_compression_error(tmp_path):
     result = export(save_classifier(tmp_path / "net.onnx"), tmp_path / "out", to="onnxruntime")
     assert result.manifest.compression_error is None

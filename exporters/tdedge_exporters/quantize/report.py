@@ -2,7 +2,7 @@
 
 Tensors: both graphs are computed node by node, the quantised one with its roundings but in float arithmetic.
 The outputs: as ONNX Runtime executes the quantised graph on integers; a graph with 3-D convolutions as
-tensors, since integer kernels of those take seconds (3.3 s in place of 0.4 s for a clip of 28 frames).
+tensors, since its integer kernels of those take seconds (dense THETIS: 3.3 s, 0.42 s in float32).
 """
 
 from __future__ import annotations

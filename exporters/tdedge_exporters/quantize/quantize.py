@@ -77,7 +77,10 @@ def quantize(
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     kept_ms = 0.0
     if chosen.min_sqnr_db is not None:
-        more = _kept_for(whole, judge, chosen, chosen.min_sqnr_db, progress)
+        whole_db = judge.expected_db(chosen) if expected_db is None else expected_db
+        more = []
+        if whole_db < chosen.min_sqnr_db:
+            more = _kept_for(whole, judge, chosen, chosen.min_sqnr_db, progress)
         kept |= {name: mixed.why(one, chosen.min_sqnr_db) for one in more for name in one.names}
         kept_ms = sum(one.float_ms for one in more)
     made = assemble(whole, statistics, chosen, tuple(kept))
@@ -104,8 +107,6 @@ def _kept_for(
     model: ir.Model, judge: Judge, settings: Int8, least_db: float, progress: Progress
 ) -> list[mixed.Stretch]:
     """Products that stay float32 beside those that were asked for."""
-    if judge.expected_db(settings) >= least_db:
-        return []
     products = scheme(model, settings.keep).products
 
     def alone_db(names: Sequence[str]) -> float:

@@ -40,11 +40,10 @@ def offers(factor: Factor, shape: Shape) -> Iterator[Offer]:
         return
     can_join = factor.groups == 1 and taps > 1
     yield _offer("frames.sum", _sum(factor, shape), is_partial=can_join)
-    if factor.groups == 1:
-        if can_join:
-            yield _offer("frames.joined", _joined(factor, shape))
-        if frames <= MAX_BAND_WASTE * taps:
-            yield _offer("frames.banded", _banded(factor, shape))
+    if can_join:
+        yield _offer("frames.joined", _joined(factor, shape))
+    if factor.groups == 1 and frames <= MAX_BAND_WASTE * taps:
+        yield _offer("frames.banded", _banded(factor, shape))
 
 
 def _offer(form: str, emit: Emit, *, is_partial: bool = False) -> Offer:

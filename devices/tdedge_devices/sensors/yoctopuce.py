@@ -1,7 +1,7 @@
 """Yoctopuce Yocto-Watt: the mean power of every reporting interval.
 
-Library ``yoctopuce`` (extra ``yoctopuce``): timed reports of ``YPower`` in watts, 25 a second, handled within
-``YAPI.Sleep``. Settings: ``yoctopuce`` (serial number or logical name, where several are connected) and
+Library ``yoctopuce`` (extra ``yoctopuce``; on Linux it needs libusb 1.0): timed reports of ``YPower`` in
+watts, 25 a second, handled within ``YAPI.Sleep``. Settings: ``yoctopuce`` (serial number or logical name, where several are connected) and
 ``yoctopuce_hub`` (``usb``, or the address of a VirtualHub or YoctoHub).
 """
 
@@ -26,7 +26,11 @@ def find(shell: Shell, settings: Settings) -> Sensor | Absent:
     api = library("yoctopuce.yocto_api", "yoctopuce", "yoctopuce")
     power = library("yoctopuce.yocto_power", "yoctopuce", "yoctopuce").YPower
     problem, hub = api.YRefParam(), settings.get("yoctopuce_hub", "usb")
-    if api.YAPI.RegisterHub(hub, problem) != api.YAPI.SUCCESS:
+    try:
+        known = api.YAPI.RegisterHub(hub, problem)
+    except ImportError as error:  # its own shared library needs libusb
+        return Absent(NAME, f"its library cannot be used, on Debian install libusb-1.0-0: {error}")
+    if known != api.YAPI.SUCCESS:
         return Absent(NAME, f"hub {hub}: {problem.value}")
     wanted = settings.get(NAME)
     sensor = power.FindPower(f"{wanted}.power") if wanted else power.FirstPower()

@@ -45,6 +45,16 @@ def test_without_the_instrument_it_is_absent(module):
     assert found.name == module.NAME and ("no " in found.reason or "cannot be used" in found.reason)
 
 
+def test_without_libusb_the_yocto_watt_is_absent(monkeypatch):
+    """The wheel's own shared library is loaded when a hub is asked for."""
+    api = importlib.import_module("yoctopuce.yocto_api").YAPI
+    monkeypatch.setattr(api, "_yApiCLibFile", os.path.join(os.path.dirname(__file__), "none.so"))
+    monkeypatch.setattr(api, "_yApiCLib", None)
+    found = yoctopuce.find(None, VOLTS)
+    assert isinstance(found, Absent)
+    assert "install libusb-1.0-0" in found.reason and "none.so" in found.reason
+
+
 def test_they_are_looked_for_only_when_named():
     assert {name for name, _ in sensors.SENSORS}.isdisjoint(sensors.METERS)
     absent = sensors.find(None, {"sensors": "ppk2, joulescope", **VOLTS})

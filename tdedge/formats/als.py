@@ -8,9 +8,15 @@ every product with the other modes goes through the longest one. (tensorly's ``p
 a mode of three taps: measured 5.6 GiB for a 1024 -> 512, 3x3x3 kernel at R = 64.)
 
 A best CP approximation need not exist: components can grow without bound and cancel each other, which ruins
-narrow number types. Two guards: the tensor is scaled to norm 1 and every least-squares step carries a small
-ridge, which bounds the components and costs about the ridge itself in accuracy; at the end the norm of each
-component is spread evenly over its modes.
+narrow number types. So the tensor is scaled to norm 1 and every least-squares step carries a ridge:
+
+    minimise  e^2 + ridge * (sum of |F|^2),    e the relative error,    ridge = share * e^2, never growing
+
+The share grows in steps, each fit beginning with the last one's factors, as long as the error stays within
+1 % of the first, where the ridge is next to nothing; an exact fit stays exact. On 3 x 3 kernels of a trained
+ResNet the components' norm falls from 1.8 to 5.8 of the tensor's to 1, at the same error. At the end the norm
+of each component is spread evenly over its modes. (Source: Phan et al. 2020, arXiv 2008.05441, who bound the
+error and minimise the sensitivity.)
 """
 
 from __future__ import annotations
@@ -26,8 +32,10 @@ from tdedge.factor import Array, Shape
 from tdedge.formats.linalg import left_singular, unfold
 
 _SWEEPS = 200
-_TOLERANCE = 1e-7  # decrease of the relative error at which the sweeps stop
-_RIDGE = 1e-8
+_TOLERANCE = 1e-5  # relative decrease of the square root of what is minimised at which the sweeps stop
+_SHARES = (1e-6, 1e-4, 1e-3, 3e-3)  # ridge over the squared relative error, tried in this order
+_LEAST_RIDGE = 1e-8
+_COST = 1.01  # relative error at most, over that with the smallest ridge
 _PERTURBATION = 0.3  # length of what is added to a start vector of length 1
 
 
@@ -49,24 +57,42 @@ def fit(tensor: Array, rank: int) -> list[Array]:
 
 
 def _alternate(tensor: Array, rank: int) -> list[Array]:
-    """Least squares in one mode after the other; ``tensor`` has norm 1 and its longest mode first."""
-    matrix = unfold(tensor, 0)
-    others = _start(tensor, rank)
-    previous = math.inf
+    """The factors of the largest ridge that costs little; ``tensor`` has norm 1, its longest mode first."""
+    factors, least = _sweeps(tensor, _start(tensor, rank), _SHARES[0])
+    for share in _SHARES[1:]:
+        smaller, error = _sweeps(tensor, factors[1:], share)
+        if error > _COST * least:
+            break
+        factors = smaller
+    return factors
+
+
+def _sweeps(tensor: Array, others: Sequence[Array], share: float) -> tuple[list[Array], float]:
+    """Least squares in one mode after the other, and the relative error.
+
+    Args:
+        tensor: of norm 1, its longest mode first.
+        others: factors of the other modes to begin with.
+        share: ridge over the squared relative error.
+    """
+    matrix, others, rank = unfold(tensor, 0), list(others), others[0].shape[1]
+    previous, ridge = math.inf, share
     for _ in range(_SWEEPS):
-        longest = _solve(matrix @ reduce(khatri_rao, others), others)
+        longest = _solve(matrix @ reduce(khatri_rao, others), others, ridge)
         partial = (matrix.T @ longest).reshape(*tensor.shape[1:], rank)
         for mode in range(len(others)):
             rest = others[:mode] + others[mode + 1 :]
             product = _project(partial, others, mode)
-            others[mode] = _solve(product, [longest, *rest])
+            others[mode] = _solve(product, [longest, *rest], ridge)
         overlap = float(np.sum(product * others[-1]))
-        squared = 1 - 2 * overlap + float(np.sum(_gram([longest, *others])))
-        error = math.sqrt(max(squared, 0.0))
-        if previous - error < _TOLERANCE:
+        squared = max(1 - 2 * overlap + float(np.sum(_gram([longest, *others]))), 0.0)
+        energy = sum(float(np.sum(factor**2)) for factor in (longest, *others))
+        reached = math.sqrt(squared + ridge * energy)
+        if previous - reached < _TOLERANCE * reached:
             break
-        previous = error
-    return [longest, *others]
+        previous = reached
+        ridge = min(ridge, max(share * squared, _LEAST_RIDGE))
+    return [longest, *others], math.sqrt(squared)
 
 
 def _start(tensor: Array, rank: int) -> list[Array]:
@@ -101,11 +127,11 @@ def _gram(factors: Sequence[Array]) -> Array:
     return reduce(np.multiply, [factor.T @ factor for factor in factors])
 
 
-def _solve(product: Array, rest: Sequence[Array]) -> Array:
+def _solve(product: Array, rest: Sequence[Array], ridge: float) -> Array:
     """The factor of least squared error plus ridge, the factors ``rest`` being fixed."""
     gram = _gram(rest)
-    ridge = _RIDGE + np.finfo(gram.dtype).eps * float(np.trace(gram))
-    solution: Array = np.linalg.solve(gram + ridge * np.eye(len(gram)), product.T).T
+    least = ridge + np.finfo(gram.dtype).eps * float(np.trace(gram))
+    solution: Array = np.linalg.solve(gram + least * np.eye(len(gram)), product.T).T
     return solution
 
 

@@ -16,6 +16,11 @@ def error(tensor, factors):
     return np.linalg.norm(tensor - rebuilt(factors)) / np.linalg.norm(tensor)
 
 
+def components_norm(factors):
+    """Root of the sum of the components' squared norms: what roundings of single components scale with."""
+    return np.sqrt(np.prod([np.sum(factor**2, axis=0) for factor in factors], axis=0).sum())
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (3, 4, 2), (2, 5, 3, 3), (2, 2, 6, 2, 3)], ids=str)
 def test_full_rank_is_exact(shape):
     tensor = np.random.default_rng(0).normal(size=shape)
@@ -47,6 +52,19 @@ def test_components_stay_bounded_where_no_best_fit_exists():
     assert error(tensor, factors) < 0.1
     assert lengths.max() < 100 * np.linalg.norm(tensor)
     assert error(tensor, als.fit(tensor, 3)) < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("shape", "rank"), [((16, 16, 3, 3), 24), ((8, 8, 3, 3, 3), 24)], ids=str)
+def test_components_of_a_coarse_fit_hardly_cancel(shape, rank, seed, monkeypatch):
+    """Against least squares with next to no ridge: the error is no larger, the components are."""
+    tensor = np.random.default_rng(seed).normal(size=shape)
+    bounded = als.fit(tensor, rank)
+    monkeypatch.setattr(als, "_SHARES", als._SHARES[:1])
+    plain = als.fit(tensor, rank)
+    assert error(tensor, bounded) <= 1.01 * error(tensor, plain)
+    assert components_norm(bounded) < 1.4 * np.linalg.norm(tensor)
+    assert components_norm(bounded) < 0.75 * components_norm(plain)
 
 
 def test_components_have_equal_length_in_every_mode():

@@ -1,8 +1,8 @@
 """Yoctopuce Yocto-Watt: the mean power of every reporting interval.
 
 Library ``yoctopuce`` (extra ``yoctopuce``; on Linux it needs libusb 1.0): timed reports of ``YPower`` in
-watts, 25 a second, handled within ``YAPI.Sleep``. Settings: ``yoctopuce`` (serial number or logical name, where several are connected) and
-``yoctopuce_hub`` (``usb``, or the address of a VirtualHub or YoctoHub).
+watts, 25 a second, handled within ``YAPI.Sleep``. Settings: ``yoctopuce`` (serial number or logical name,
+where several are connected) and ``yoctopuce_hub`` (``usb``, or the address of a VirtualHub or YoctoHub).
 """
 
 from __future__ import annotations

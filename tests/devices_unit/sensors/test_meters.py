@@ -45,10 +45,10 @@ def test_without_the_instrument_it_is_absent(module):
     assert found.name == module.NAME and ("no " in found.reason or "cannot be used" in found.reason)
 
 
-def test_without_libusb_the_yocto_watt_is_absent(monkeypatch):
+def test_without_libusb_the_yocto_watt_is_absent(monkeypatch, tmp_path):
     """The wheel's own shared library is loaded when a hub is asked for."""
     api = importlib.import_module("yoctopuce.yocto_api").YAPI
-    monkeypatch.setattr(api, "_yApiCLibFile", os.path.join(os.path.dirname(__file__), "none.so"))
+    monkeypatch.setattr(api, "_yApiCLibFile", str(tmp_path / "none.so"))
     monkeypatch.setattr(api, "_yApiCLib", None)
     found = yoctopuce.find(None, VOLTS)
     assert isinstance(found, Absent)

@@ -87,7 +87,6 @@ def keep_for(
     Returns:
         The stretches; all of them where no fewer suffice.
     """
-
     reached = {len(ranked): math.inf}
     low, high = 0, len(ranked)
     while high - low > 1:

@@ -166,10 +166,7 @@ def make_manifest(
 
 
 def compression_error(prepared: Prepared, reference: Reference) -> dict[str, Any] | None:
-    """Distance of the decomposed network's outputs to the dense network's, on the same inputs.
-
-    Outputs are matched by position: one that a layer gives directly is named after the layer's last factor.
-    """
+    """Distance of the decomposed network's outputs to the dense network's, on the same inputs."""
     if prepared.dense is None:
         return None
     dense = Reference(prepared.dense, reference.inputs)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from tdedge.compress import CompressionReport
 from tdedge.plan import CompressionPlan
 from tdedge.progress import SILENT, Progress
+from tdedge_exporters import graph as g
 from tdedge_exporters.capture import Captured, capture, load_module
 from tdedge_exporters.compress import compress_model
 
@@ -128,8 +129,27 @@ def compress_module(
     small = copy.deepcopy(module)
     report = compress(small, plan, example=dense.example or (), progress=progress)
     captured = _captured(Source(small, dict(input_shapes or {})), small, dense.example, progress)
+    _name_outputs(captured.model.graph, dense.model.graph)
     notes = tuple(dense.notes)
     return Prepared(dense.name, "module", captured.model, notes, dense.model, report, plan, small)
+
+
+def _name_outputs(graph: ir.Graph, like: ir.Graph) -> None:
+    """Outputs named as the dense network's, so that the files of one can take the other's place.
+
+    One that a layer gives directly is named after the layer's last factor by torch, and the dense network's
+    name may be that of a factor before it, which then gets another.
+    """
+    names = g.Names(graph)
+    made = {value.name: value for node in graph for value in node.outputs}
+    for value, other in zip(graph.outputs, like.outputs, strict=True):
+        holder = made.get(other.name)
+        if holder is value or value.producer() is None:
+            continue
+        if holder is not None:
+            holder.name = names.fresh(f"{other.name}/factor")
+            made[holder.name] = holder
+        value.name = other.name
 
 
 def _captured(source: Source, location: Any, example: Any, progress: Progress) -> Captured:

@@ -128,7 +128,6 @@ def test_compression_error_is_beside_parity_and_not_in_it(tmp_path):
 
 
 def test_the_error_of_a_network_that_ends_in_a_decomposed_layer(tmp_path):
-    """Captured from torch, its output has another name than the dense network's."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 6))
     plan = make_plan("svd", ranks=[2])

@@ -51,6 +51,33 @@ def test_factory_with_weights_and_a_plan(tmp_path, image):
     assert statuses == {"0": "kept", "2": "decomposed", "6": "kept"}
 
 
+class TwoHeads(nn.Module):
+    """Three layers that are decomposed, two of which give outputs; torch names all after their operator."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.first, self.second = (nn.Linear(12, 12) for _ in range(3))
+
+    def forward(self, x):
+        inner = self.body(x).relu()
+        return self.second(inner), self.first(inner)
+
+
+def test_outputs_are_named_as_those_of_the_dense_network():
+    """The files of one can take the place of the other's."""
+    net, x = TwoHeads(), torch.randn(1, 12, generator=torch.Generator().manual_seed(1))
+    prepared = prepare(net, make_plan("svd", ranks=[3]), example=x)
+    names = [value.name for value in prepared.model.graph.outputs]
+    assert names == [value.name for value in prepared.dense.graph.outputs]
+    assert len({value.name for node in prepared.model.graph for value in node.outputs}) == 6 + 1
+    got = evaluate(prepared.model, {prepared.model.graph.inputs[0].name: x.numpy()})
+    with torch.no_grad():
+        expected = prepared.module(x)
+    for name, array in zip(names, expected, strict=True):
+        assert np.allclose(got[name], array.numpy(), rtol=0, atol=1e-5)
+
+
 def test_without_weights_the_factory_has_its_own(tmp_path, image):
     prepared = prepare(save_factory(tmp_path), None)
     torch.manual_seed(7)

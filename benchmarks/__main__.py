@@ -24,6 +24,7 @@ from benchmarks.outcome import Outcome
 from benchmarks.ranks.benchmark import run as run_ranks
 from benchmarks.realisation.benchmark import run as run_realisation
 from benchmarks.realisation.cases import Selection
+from benchmarks.realisation.store import lines
 from tdedge.errors import TdedgeError
 from tdedge.report import numbers
 from tdedge.report.comparison import Comparison
@@ -143,6 +144,8 @@ def main() -> int:
         text = heading(name, arguments.threads, result) + result.tables
         (arguments.output / f"{stem}.md").write_text(text, encoding="utf-8")
         (arguments.output / f"{stem}.json").write_text(json.dumps(result.document) + "\n", encoding="utf-8")
+        if result.rows and not arguments.quick:
+            (arguments.output / f"{stem}.rows.jsonl").write_text(lines(result.rows), encoding="utf-8")
         for suffix, plot in result.plots.items():
             (arguments.output / f"{stem}{suffix}.svg").write_text(plot, encoding="utf-8")
         sys.stdout.write(f"\n## {name}\n\n{result.tables}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ class Outcome:
         document: the same with every sample, as JSON values.
         failures: the gates that failed, one line each; empty where all passed or there are none.
         plots: SVG text by what is added to the name of the result.
+        rows: what :class:`benchmarks.realisation.store.Store` reads again; empty where there are no rows.
     """
 
     environment: Mapping[str, Any]
@@ -26,3 +27,4 @@ class Outcome:
     document: Mapping[str, Any]
     failures: tuple[str, ...] = ()
     plots: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]] = ()

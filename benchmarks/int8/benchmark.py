@@ -23,7 +23,7 @@ from benchmarks.realisation.benchmark import scratch_folder
 from benchmarks.realisation.cases import Case, Selection
 from benchmarks.realisation.gates import FAIL
 from benchmarks.realisation.measuring import row_options, time_files
-from benchmarks.realisation.store import Store, key_of
+from benchmarks.realisation.store import Store, key_of, published
 from tdedge import __version__
 from tdedge.errors import TdedgeError, UsageError
 from tdedge.progress import Progress, track
@@ -63,7 +63,7 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
     machine = key_of(environment, __version__)
     key = f"{machine}-quick" if quick else machine  # rows of shorter runs are no substitute
     folder = cache_folder() / "int8"
-    store = Store(folder / "rows.jsonl", Row.from_json)
+    store = Store(folder / "rows.jsonl", Row.from_json, published("int8", threads))
     cases = chosen(selection, quick=quick)
     wanted = [Row(case, runtime, threads, key) for case in cases for runtime in selection.targets()]
     if not wanted:
@@ -96,6 +96,7 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
             "gates": [asdict(gate) for gate in checked],
         },
         failures=tuple(gate.line() for gate in checked if gate.state == FAIL),
+        rows=[row.to_json() for row in done],
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from benchmarks.int8.cases import SQNR_DB
 from benchmarks.int8.rows import NOT_EQUALISED, Row
-from benchmarks.realisation.cases import NETWORKS
+from benchmarks.realisation.cases import NETWORKS, RUNTIMES
 from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS, Gate, failed, median, worst
 
 #: Int8 over the planned float32 network, median of the rows of a runtime.
@@ -25,7 +26,7 @@ def decibels(value: float) -> str:
 def gates(rows: Sequence[Row], threads: int) -> list[Gate]:
     """Every gate of this number of threads."""
     done = [row for row in rows if not row.error and row.threads == threads]
-    return [*_speed(done), *_quality(done), *_graphs(done), failed(rows, threads)]
+    return [*_speed(done), *_quality(done), *_graphs(done), _networks(done), failed(rows, threads)]
 
 
 def _speed(rows: Sequence[Row]) -> Iterator[Gate]:
@@ -34,7 +35,8 @@ def _speed(rows: Sequence[Row]) -> Iterator[Gate]:
         mine = [row for row in published if row.runtime == runtime]
         name = f"int8 over planned float32, {runtime}"
         yield median(f"{name}, all on integers", mine, lambda row: row.speedup, least)
-        yield median(f"{name}, at the ratio asked for", mine, lambda row: row.speedup_strict, least)
+        gate = median(f"{name}, at the ratio asked for", mine, lambda row: row.speedup_strict, least)
+        yield _whole(gate, mine)
     for runtime, least in R3D18.items():
         mine = [row for row in rows if row.name == f"r3d18 tucker 1/4 {runtime}"]
         name = f"R3D-18, Tucker 1/4, int8 over dense float32, {runtime}"
@@ -47,7 +49,7 @@ def _quality(rows: Sequence[Row]) -> Iterator[Gate]:
         name = f"signal-to-noise ratio, {axes}-D networks"
         yield _every(f"{name}, all on integers", [(row, row.sqnr_db()) for row in mine], least)
         strict = [(row, row.sqnr_db(row.strict)) for row in mine if row.strict in row.samples_ms]
-        yield _every(f"{name}, float32 where needed", strict, least)
+        yield _whole(_every(f"{name}, float32 where needed", strict, least), mine)
     trained = [row for row in rows if row.is_trained]
     yield median(
         "equalisation adds, trained networks, dB",
@@ -55,6 +57,15 @@ def _quality(rows: Sequence[Row]) -> Iterator[Gate]:
         lambda row: row.gain_db(NOT_EQUALISED),
         EQUALISATION_DB,
     )
+
+
+def _whole(gate: Gate, rows: Sequence[Row]) -> Gate:
+    """A gate of files that have the ratio asked for: rows that need one and lack it keep it from passing."""
+    lacking = [row.name for row in rows if row.strict not in row.samples_ms]
+    if not lacking or gate.state == NOT_RUN:
+        return gate
+    measured = f"{gate.measured}; not measured: {', '.join(lacking)}"
+    return replace(gate, measured=measured, state=NOT_RUN if gate.state == PASS else gate.state)
 
 
 def _every(name: str, ratios: Sequence[tuple[Row, float | None]], least: float) -> Gate:
@@ -79,6 +90,17 @@ def _graphs(rows: Sequence[Row]) -> Iterator[Gate]:
     yield _all_equal("no float32 islands", "0 islands, every row", inner, 0)
     found = [(ops.dynamic, row) for ops, row in counted]
     yield _all_equal("no dynamically quantised operators", "0 operators, every row", found, 0)
+
+
+def _networks(rows: Sequence[Row]) -> Gate:
+    """Which networks of the realisation benchmark have rows in every runtime."""
+    measured = {(row.case.network, row.runtime) for row in rows}
+    lacking = [name for name in NETWORKS if any((name, runtime) not in measured for runtime in RUNTIMES)]
+    text = f"{len(NETWORKS) - len(lacking)} of {len(NETWORKS)}"
+    if lacking:
+        text += f"; not in all: {', '.join(lacking)}"
+    required = "all of the realisation benchmark"
+    return Gate("networks with rows in every runtime", required, text, NOT_RUN if lacking else PASS)
 
 
 def _all_equal(name: str, required: str, counts: Sequence[tuple[int, Row]], wanted: int) -> Gate:

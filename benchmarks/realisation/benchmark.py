@@ -25,7 +25,7 @@ from benchmarks.realisation.measuring import own_memory_bytes, parity, row_optio
 from benchmarks.realisation.planning import Files, prepare_target
 from benchmarks.realisation.plot import realisations
 from benchmarks.realisation.rows import ALIGNED, CONV3D, PLAIN, PLAIN_DENSE, PLANNED, PLANNED_DENSE, Row
-from benchmarks.realisation.store import Store, key_of
+from benchmarks.realisation.store import Store, key_of, published
 from benchmarks.realisation.tables import markdown
 from tdedge import __version__
 from tdedge.errors import TdedgeError, UsageError
@@ -83,7 +83,7 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
     folder = cache_folder() / "realisation"
     machine = key_of(environment, __version__)
     key = f"{machine}-quick" if quick else machine  # rows of shorter runs are no substitute
-    store = Store(folder / "rows.jsonl")
+    store = Store(folder / "rows.jsonl", published=published("realisation", threads))
     cases = selection.cases(quick=quick)
     wanted = [Row(case, runtime, threads, key) for case in cases for runtime in selection.targets()]
     if not wanted:
@@ -117,6 +117,7 @@ def run(options: MeasureOptions, progress: Progress, *, quick: bool, selection: 
         },
         failures=tuple(gate.line() for gate in checked if gate.state == FAIL),
         plots={"": realisations(done)},
+        rows=[row.to_json() for row in done],
     )
 
 

@@ -1,13 +1,14 @@
 """The rows that are done: one JSON line each, appended when it is; a rerun takes up where the last one ended.
 
-A row is valid on the machine and with the versions it was measured with; the last line of a row counts.
+A row is valid on the machine and with the versions it was measured with; the last line of a row counts. Rows
+of a published report lie beside it: another machine of the same kind adds to them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ def key_of(environment: Mapping[str, Any], tdedge_version: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def published(name: str, threads: int) -> Path:
+    """The rows of the published report of a benchmark, as :func:`lines` wrote them."""
+    return Path(__file__).parents[1] / "results" / f"{name}-t{threads}.rows.jsonl"
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One JSON line per row, its numbers to six digits."""
+    return "".join(json.dumps(_short(row), separators=(",", ":")) + "\n" for row in rows)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _short(each) for key, each in value.items()}
+    return [_short(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 class Store:
     """Rows in a file of JSON lines.
 
@@ -41,13 +60,19 @@ class Store:
         read: a row from the JSON values of its line.
     """
 
-    def __init__(self, path: Path, read: Callable[[Mapping[str, Any]], Any] = Row.from_json) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Mapping[str, Any]], Any] = Row.from_json,
+        published: Path | None = None,
+    ) -> None:
         self.path = path
         self.read = read
         self._rows: dict[tuple[str, ...], Row] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                self._read(line)
+        for each in (published, path):  # a row measured here comes after what was published of it
+            if each is not None and each.exists():
+                for line in each.read_text(encoding="utf-8").splitlines():
+                    self._read(line)
 
     def _read(self, line: str) -> None:
         try:

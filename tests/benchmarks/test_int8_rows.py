@@ -22,9 +22,9 @@ from benchmarks.int8.rows import (
     Row,
 )
 from benchmarks.int8.tables import markdown
-from benchmarks.realisation.cases import Case, Selection
+from benchmarks.realisation.cases import NETWORKS, RUNTIMES, Case, Selection
 from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS
-from benchmarks.realisation.store import Store
+from benchmarks.realisation.store import Store, lines, published
 from tdedge.errors import UsageError
 
 R3D = Case("r3d18", "tucker", "1/4")
@@ -110,6 +110,34 @@ def test_rows_come_back_from_json_as_they_were(tmp_path):
     assert again.get(Row(IMAGE, "onnxruntime", 1, "k")) is None, "a failed row is tried again"
 
 
+def test_rows_of_a_published_report_are_gone_on_with(tmp_path):
+    """Of the same machine and versions; what is measured here counts more."""
+    made = [row(planning_s=1.23456789), row(IMAGE)]
+    report = tmp_path / "int8-t1.rows.jsonl"
+    report.write_text(lines([each.to_json() for each in made]), encoding="utf-8")
+    assert len(report.read_text(encoding="utf-8").splitlines()) == 2
+    own = tmp_path / "own" / "rows.jsonl"
+    store = Store(own, Row.from_json, report)
+    assert store.get(Row(R3D, "onnxruntime", 1, "k")) == replace(made[0], planning_s=1.23457)
+    assert store.get(Row(R3D, "onnxruntime", 1, "another machine")) is None
+    assert not own.exists()
+    store.add(row(int8=2.0))
+    again = Store(own, Row.from_json, report)
+    assert again.get(Row(R3D, "onnxruntime", 1, "k")).median_ms(INT8) == 2.0
+    assert again.get(Row(IMAGE, "onnxruntime", 1, "k")) == made[1]
+
+
+def test_published_rows_can_be_read():
+    """Those of this repository, all of one machine, and every one with its times."""
+    report = published("int8", 1)
+    values = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    read = [Row.from_json(each) for each in values]
+    assert read
+    assert len({each.identity for each in read}) == len(read)
+    assert len({each.key for each in read}) == 1
+    assert all(each.error or each.median_ms(INT8) for each in read)
+
+
 def test_a_report_has_every_row_that_is_done(tmp_path):
     store = Store(tmp_path / "rows.jsonl", Row.from_json)
     done = [row(TRAINED), row(), row(Case("image_net", "tucker", "1/4"))]
@@ -139,10 +167,22 @@ def test_gates_without_rows_were_not_run():
         ([row(runtime="openvino")], "dense float32, openvino", FAIL, "22.50x (r3d18 tucker 1/4 openvino)"),
         ([row(IMAGE)], "dense float32, openvino", NOT_RUN, ""),
         ([row(), noisy()], "onnxruntime, at the ratio asked for", FAIL, "1.88 of 2 rows"),
-        ([row(), row(sqnr=20.0)], "onnxruntime, at the ratio asked for", PASS, "2.25 of 1 rows"),
+        (
+            [row(), row(sqnr=20.0)],
+            "onnxruntime, at the ratio asked for",
+            NOT_RUN,
+            "2.25 of 1 rows; not measured: r3d18 tucker 1/4 onnxruntime",
+        ),
         ([noisy(), row()], "3-D networks, float32 where", PASS, "30.5 dB (r3d18 tucker 1/4 onnx"),
         ([noisy(29.0)], "3-D networks, float32 where", FAIL, "1 of 1 below: r3d18 tucker 1/4 onnxruntime 29"),
         ([row(sqnr=20.0)], "3-D networks, float32 where", NOT_RUN, ""),
+        (
+            [noisy(), row(sqnr=20.0)],
+            "3-D networks, float32 where",
+            NOT_RUN,
+            "not measured: r3d18 tucker 1/4 onnxruntime",
+        ),
+        ([noisy(29.0), row(sqnr=20.0)], "3-D networks, float32 where", FAIL, "below: r3d18"),
         (
             [row(sqnr=30.1), row(IMAGE, sqnr=20.0)],
             "3-D networks, all on",
@@ -164,6 +204,18 @@ def test_gates_without_rows_were_not_run():
         ([row(operators=replace(INTEGERS, islands=2))], "islands", FAIL, "1 of 1 rows: r3d18"),
         ([row(operators=replace(INTEGERS, dynamic=1))], "dynamically", FAIL, "onnxruntime 1"),
         ([row(), row(IMAGE, error="no")], "could be measured", FAIL, "1 of 2"),
+        (
+            [row(runtime=runtime) for runtime in RUNTIMES] + [row(IMAGE)],
+            "networks with rows",
+            NOT_RUN,
+            "1 of 7; not in all: thetis, c3d, r2plus1d18, resnet18, vgg16, mobilenetv2",
+        ),
+        (
+            [row(Case(name, "cp", "1/4"), runtime) for name in NETWORKS for runtime in RUNTIMES],
+            "networks with rows",
+            PASS,
+            "7 of 7",
+        ),
     ],
 )
 def test_gates(rows, name, state, measured):

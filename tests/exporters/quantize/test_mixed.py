@@ -77,38 +77,6 @@ def test_bisection_keeps_the_fewest():
     assert mixed.keep_for(ranked, reaches, 1000) == ranked
 
 
-def adding_up(ranked, asked):
-    """The ratio with the noise of every stretch that is not kept added up."""
-
-    def reaches(names):
-        asked.append(list(names))
-        noise = sum(10 ** (-one.alone_db / 10) for one in ranked if one.names[0] not in names)
-        return -10 * math.log10(noise) if noise else math.inf
-
-    return reaches
-
-
-def test_what_noise_is_to_spare_gives_the_slowest_back():
-    """Bisection keeps a to d, for 40 dB; at 35 dB there is room for c, the slowest but d, and no other."""
-    ratios, times = {"a": 40.0, "b": 37.0, "c": 38.0, "d": 30.0, "e": 40.0}, (1.0, 2.0, 3.0, 4.0, 5.0)
-    ranked = [Stretch((name,), ratios[name], ms) for name, ms in zip(ratios, times, strict=True)]
-    asked = []
-    kept = mixed.keep_for(ranked, adding_up(ranked, asked), 35.0)
-    assert [one.names for one in kept] == [("a",), ("b",), ("d",)]
-    assert asked[-1] == ["a", "b", "d"], "asked before it is given back"
-
-
-def test_what_misses_the_ratio_is_not_given_back():
-    """The noise of two stretches is more than their sum."""
-    ratios = {"a": 40.0, "b": 41.0, "c": 30.0, "d": 45.0}
-    ranked = [Stretch((name,), ratio, 1.0) for name, ratio in ratios.items()]
-
-    def reaches(names):
-        return 44.0 if {"a", "b", "c"} <= set(names) else 20.0
-
-    assert mixed.keep_for(ranked, reaches, 36.0) == ranked[:3]
-
-
 def test_the_ratio_is_that_of_samples_to_come():
     model = residual()
     feeds, come = samples(model, 32), samples(model, 64, seed=9)

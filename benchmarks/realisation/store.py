@@ -58,6 +58,11 @@ class Store:
     Attributes:
         path: the file; it is made with the first row.
         read: a row from the JSON values of its line.
+
+    Args:
+        path: the file.
+        read: a row from the JSON values of its line.
+        published: rows of a report, which those of ``path`` replace; None where there is none.
     """
 
     def __init__(

@@ -149,7 +149,9 @@ def _name_outputs(graph: ir.Graph, like: ir.Graph) -> None:
         if holder is not None:
             holder.name = names.fresh(f"{other.name}/factor")
             made[holder.name] = holder
+        del made[value.name]
         value.name = other.name
+        made[value.name] = value
 
 
 def _captured(source: Source, location: Any, example: Any, progress: Progress) -> Captured:

@@ -64,13 +64,15 @@ class TwoHeads(nn.Module):
         return self.second(inner), self.first(inner)
 
 
-def test_outputs_are_named_as_those_of_the_dense_network():
-    """The files of one can take the place of the other's."""
+@pytest.mark.parametrize("layers", [("body", "first", "second"), ("body",), ("second",)], ids="+".join)
+def test_outputs_are_named_as_those_of_the_dense_network(layers):
+    """The files of one can take the place of the other's; a name may pass from one output to the next."""
     net, x = TwoHeads(), torch.randn(1, 12, generator=torch.Generator().manual_seed(1))
-    prepared = prepare(net, make_plan("svd", ranks=[3]), example=x)
+    plan = CompressionPlan(layers={name: LayerRule(format="svd", ranks=(3,)) for name in layers})
+    prepared = prepare(net, plan, example=x)
     names = [value.name for value in prepared.model.graph.outputs]
     assert names == [value.name for value in prepared.dense.graph.outputs]
-    assert len({value.name for node in prepared.model.graph for value in node.outputs}) == 6 + 1
+    assert len({value.name for node in prepared.model.graph for value in node.outputs}) == 3 + len(layers) + 1
     got = evaluate(prepared.model, {prepared.model.graph.inputs[0].name: x.numpy()})
     with torch.no_grad():
         expected = prepared.module(x)

@@ -60,8 +60,8 @@ class Store:
         read: a row from the JSON values of its line.
 
     Args:
-        path: the file.
-        read: a row from the JSON values of its line.
+        path: see the attributes.
+        read: see the attributes.
         published: rows of a report, which those of ``path`` replace; None where there is none.
     """
 

@@ -14,7 +14,7 @@ narrow number types. So the tensor is scaled to norm 1 and every least-squares s
 
 The share grows in steps, each fit beginning with the last one's factors, as long as the error stays within
 1 % of the first, where the ridge is next to nothing; an exact fit stays exact. On 3 x 3 kernels of a trained
-ResNet the components' norm falls from 1.8 to 5.8 of the tensor's to 1, at the same error. At the end the norm
+ResNet the components' norm falls from 1.8 to 5.8 of the tensor's to 1. At the end the norm
 of each component is spread evenly over its modes. (Source: Phan et al. 2020, arXiv 2008.05441, who bound the
 error and minimise the sensitivity.)
 """

@@ -5,6 +5,7 @@ import inspect
 import os
 import pty
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -45,14 +46,15 @@ def test_without_the_instrument_it_is_absent(module):
     assert found.name == module.NAME and ("no " in found.reason or "cannot be used" in found.reason)
 
 
-def test_without_libusb_the_yocto_watt_is_absent(monkeypatch, tmp_path):
-    """The wheel's own shared library is loaded when a hub is asked for."""
-    api = importlib.import_module("yoctopuce.yocto_api").YAPI
-    monkeypatch.setattr(api, "_yApiCLibFile", str(tmp_path / "none.so"))
-    monkeypatch.setattr(api, "_yApiCLib", None)
-    found = yoctopuce.find(None, VOLTS)
-    assert isinstance(found, Absent)
-    assert "install libusb-1.0-0" in found.reason and "none.so" in found.reason
+def test_without_libusb_the_yocto_watt_is_absent(tmp_path):
+    """The wheel loads its own shared library once a process, when a hub is first asked for: a new process."""
+    missing = tmp_path / "none.so"
+    code = (
+        "from yoctopuce.yocto_api import YAPI; from tdedge_devices.sensors import yoctopuce;"
+        f"YAPI._yApiCLibFile = {str(missing)!r}; print(yoctopuce.find(None, {VOLTS!r}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("Absent(") and "install libusb-1.0-0" in found and missing.name in found
 
 
 def test_they_are_looked_for_only_when_named():

@@ -1,5 +1,7 @@
 """The last word on a plan: the planned network against the network as it came, interleaved in one process.
 
+On integers the network may be planned twice (see :mod:`tdedge_exporters.planner.lent`); the fastest is kept.
+
 What both took is kept in the cost table, by the networks' structure without their weights, so that a second
 export of the same networks times nothing. Times taken beside busy processes are not kept.
 """
@@ -26,8 +28,11 @@ LEAST_SAVING = 0.01
 #: Savings up to here are within reach of noise: the check is made twice.
 CLOSE = 0.05
 
+#: The network as it came, in the forms that cost least, and in those of float32.
+PLAIN, PLANNED, LENT = "plain", "planned", "in the forms of float32"
+
 Models = Mapping[str, ir.Model]
-#: Times whole networks side by side: ``{"plain": ..., "planned": ...}``.
+#: Times whole networks side by side, by those labels.
 Check = Callable[[Models], dict[str, Cost]]
 
 
@@ -62,8 +67,17 @@ def decided(check: Check) -> Check:
 
 
 def saving(timed: Mapping[str, Cost]) -> float:
-    """What the planned network saves, as a share of the plain one's time."""
-    return 1 - timed["planned"].median_ms / timed["plain"].median_ms
+    """What the fastest planned network saves, as a share of the plain one's time."""
+    return 1 - timed[_fastest(timed)].median_ms / timed[PLAIN].median_ms
+
+
+def kept(timed: Mapping[str, Cost]) -> str:
+    """The label of the network to keep; nothing was timed where there is no other, or it cannot run."""
+    return _fastest(timed) if timed and saving(timed) > LEAST_SAVING else PLAIN
+
+
+def _fastest(timed: Mapping[str, Cost]) -> str:
+    return min((label for label in timed if label != PLAIN), key=lambda label: timed[label].median_ms)
 
 
 def remembered(check: Check, table: CostTable, place: Place) -> Check:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tdedge.errors import UsageError
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, candidates, plain
+from tdedge_exporters.planner.checks import LENT, PLAIN, PLANNED
 from tdedge_exporters.planner.costs import Place
 from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import Label, Layout
@@ -213,23 +214,29 @@ def _form(candidate: Candidate, cost_ms: float | None) -> dict[str, Any]:
 
 
 def _check(planned: Planned, kind: Kind) -> Check | None:
-    if not planned.checked_ms:
+    timed = planned.checked_ms
+    label = LENT if planned.is_lent else PLANNED
+    if label not in timed:
         return None
-    plain_ms, planned_ms = (planned.checked_ms[label].median_ms for label in ("plain", "planned"))
-    return Check(kind=kind, plain_ms=plain_ms, planned_ms=planned_ms)
+    return Check(kind=kind, plain_ms=timed[PLAIN].median_ms, planned_ms=timed[label].median_ms)
 
 
 def _why(planned: Planned, kept: str, kind: Kind) -> str:
     check = _check(planned, kind)
+    unit = "ms of instruction time" if kind == "emulated" else "ms"
+    timed = {label: f"{cost.median_ms:.2f} {unit}" for label, cost in planned.checked_ms.items()}
+    beside = f", {LENT} {timed[LENT]}" if LENT in timed and not planned.is_lent else ""
     if check is None:
         alone = planned.choice is planned.searched
         return (
             "no other form of any part was faster" if alone else "the target cannot run the planned network"
-        )
+        ) + beside
     verdict = "faster" if kept == "planned" else "not faster"
     told = "predicted to be " if check.kind == "predicted" else ""
-    unit = "ms of instruction time" if kind == "emulated" else "ms"
-    times = f"{check.planned_ms:.2f} {unit}, plain {check.plain_ms:.2f} ms"
+    if planned.is_lent:
+        verdict += f" {LENT}"
+        beside = f", in those that cost least {timed[PLANNED]}" if PLANNED in timed else ""
+    times = f"{check.planned_ms:.2f} {unit}, plain {check.plain_ms:.2f} ms{beside}"
     return f"the planned network is {told}{verdict}: {times}"
 
 

@@ -15,17 +15,20 @@ from tdedge.progress import SILENT, Progress, track
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, plain
 from tdedge_exporters.planner.checks import (
-    LEAST_SAVING,
+    LENT,
+    PLAIN,
+    PLANNED,
     Check,
     checker,
     decided,
+    kept,
     predictor,
     remembered,
-    saving,
 )
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.efforts import Settings, settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
+from tdedge_exporters.planner.lent import lent
 from tdedge_exporters.planner.pricing import Measure, Pricing, local_measure
 from tdedge_exporters.planner.rebuild import rebuild
 from tdedge_exporters.planner.remote import Remote, channel_lanes
@@ -45,13 +48,15 @@ class Planned:
         model: the network to lower.
         choice: what was chosen; all plain where nothing was faster.
         options: every candidate that was priced, with its milliseconds.
-        checked_ms: latency of the plain and of the planned network, interleaved; empty where there was no
-            planned one, or the target cannot run it.
-        searched: what the costs of the parts alone chose, whatever the check said.
+        checked_ms: latency of the network as it came, as ``plain``, and in the forms that were found,
+            interleaved (see :mod:`tdedge_exporters.planner.checks`); empty where there were no others, or
+            the target cannot run them.
+        searched: what was found, whatever the check said.
         conversions: what ``searched`` stores otherwise on the way, with its milliseconds.
         is_predicted: whether times come from a roofline model, where the table had none; those of whole
             networks then always do.
         lanes: SIMD lanes that were planned for.
+        is_lent: whether ``searched`` are the forms of float32, faster than the cheapest by their costs.
     """
 
     model: ir.Model
@@ -62,6 +67,7 @@ class Planned:
     conversions: tuple[tuple[ir.Value, Label, Label, float], ...]
     is_predicted: bool = False
     lanes: int = 16
+    is_lent: bool = False
 
 
 def plan(
@@ -70,8 +76,12 @@ def plan(
     scope: Scope,
     check: Check,
     progress: Progress = SILENT,
+    floats: Choice | None = None,
 ) -> Planned:
-    """Choose the fastest forms for ``model``; where the plan is not faster the result is ``model`` itself."""
+    """Choose the fastest forms for ``model``; where none are faster the result is ``model`` itself.
+
+    ``floats``, on integers: what the runtime executes in float32, which is then tried too.
+    """
     net = network(model, integers=pricing.target.calibrated)
     offered = candidates(net, scope)
     free = _without_choice(offered)
@@ -79,20 +89,31 @@ def plan(
     pricing.prepare(priced, possible_conversions(net, offered), progress)
     costs = [0.0 if id(each) in free else pricing.candidate_ms(each) for each in offered]
     best = search(net, offered, costs, pricing.conversion_ms)
+    other = None if floats is None else lent(net, offered, costs, pricing.conversion_ms, best, floats)
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
-    options = tuple(zip(offered, costs, strict=True))
-    about = (bool(pricing.predicted), scope.lanes)
-    if all(candidate.is_plain for candidate in best.chosen):
-        return Planned(model, best, options, {}, best, (), *about)
-    made = tuple((*each, pricing.conversion_ms(*each)) for each in conversions(net, best.chosen))
-    planned = rebuild(net, best.chosen)
+    choices = {PLAIN: first, PLANNED: best, **({} if other is None else {LENT: other})}
+    models = {PLAIN: model}
+    for label, choice in choices.items():
+        if not all(candidate.is_plain for candidate in choice.chosen):
+            models[label] = rebuild(net, choice.chosen)
     timed: dict[str, Cost] = {}
-    with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
-        for _ in track([("", None)], progress, "Time the whole network", 1):
-            timed = check({"plain": model, "planned": planned})
-    if timed and saving(timed) > LEAST_SAVING:
-        return Planned(planned, best, options, timed, best, made, *about)
-    return Planned(model, first, options, timed, best, made, *about)
+    if len(models) > 1:
+        with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
+            for _ in track([("", None)], progress, "Time the whole network", 1):
+                timed = check(models)
+    label = kept(timed)
+    searched = choices[LENT if label == LENT else PLANNED]
+    return Planned(
+        model=models[label],
+        choice=searched if label != PLAIN or PLANNED not in models else first,
+        options=tuple(zip(offered, costs, strict=True)),
+        checked_ms=timed,
+        searched=searched,
+        conversions=tuple((*e, pricing.conversion_ms(*e)) for e in conversions(net, searched.chosen)),
+        is_predicted=bool(pricing.predicted),
+        lanes=scope.lanes,
+        is_lent=label == LENT,
+    )
 
 
 def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Value, Label, Label]]:
@@ -145,6 +166,8 @@ def plan_target(
 ) -> Planned:
     """Plan ``model`` for ``target`` on the machine that ``measure`` times on.
 
+    On integers, but at effort ``low``, the runtime's float32 plan is made before: its forms are tried too.
+
     Args:
         model: after the exact rewrites of the export.
         target: what it will be lowered to.
@@ -175,9 +198,21 @@ def plan_target(
     if target.calibrated and remote is None:
         whole = networks_screened(whole)
     check = remembered(decided(checker(target, whole, chosen.check)), table, pricing.place)
+    floats = None
     if roofline is not None:
         check = predictor(roofline)
-    return plan(model, pricing, chosen.scope, check, progress)
+    elif target.calibrated and effort != "low":
+        floats = plan_target(
+            model,
+            Target(target.runtime),
+            table,
+            effort=effort,
+            threads=threads,
+            measure=measure,
+            remote=remote,
+            progress=progress,
+        ).choice
+    return plan(model, pricing, chosen.scope, check, progress, floats)
 
 
 def priced(

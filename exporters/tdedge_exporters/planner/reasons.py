@@ -17,6 +17,7 @@ class Reasons:
     """
 
     def __init__(self, planned: Planned) -> None:
+        self._is_lent = planned.is_lent
         self._costs = {id(candidate): cost for candidate, cost in planned.options}
         self._chosen = {id(candidate) for candidate in planned.searched.chosen}
         self._piece: dict[int, Candidate] = {}
@@ -59,6 +60,8 @@ class Reasons:
             return round(gap, 5), f"slower by {gap:.3f} ms in place"
         if gap > -5e-4:
             return round(gap, 5), "no faster in place"
+        if self._is_lent:
+            return round(gap, 5), f"{-gap:.3f} ms cheaper by the costs of its parts, but the whole was slower"
         same = (candidate.reads, candidate.gives) == (pieces[0].reads, pieces[-1].gives)
         if same:
             return round(gap, 5), f"saves only {-gap:.3f} ms, too little to count"

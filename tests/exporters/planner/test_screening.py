@@ -47,6 +47,17 @@ def test_networks_are_timed_in_full_where_a_few_calls_do_not_decide(plain_ms, ca
     assert found["planned"].median_ms == 10.0 + (calls == 1)
 
 
+def test_of_three_networks_the_clearly_slower_one_is_not_timed_in_full():
+    clock = Clock(plain=3000.0, planned=10.0, lent=9.0)
+    found = networks_screened(clock)(files("plain", "planned", "lent"), INT8, OPTIONS)
+    assert clock.asked == [(["lent", "plain", "planned"], 2), (["lent", "planned"], OPTIONS.max_blocks)]
+    assert {label: cost.median_ms for label, cost in found.items()} == {
+        "plain": 3001.0,
+        "planned": 10.0,
+        "lent": 9.0,
+    }
+
+
 def test_few_calls_are_two_after_the_first():
     few = few_calls(OPTIONS)
     assert (few.warmup_calls, few.untimed_calls, few.per_block, few.min_blocks, few.max_blocks) == (

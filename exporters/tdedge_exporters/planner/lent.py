@@ -2,8 +2,7 @@
 
 What forms take alone adds up less well on integers than in float32: a conversion between grids may vanish
 between two neighbours, or appear. Where the sums mislead, the forms of the runtime's float32 plan can be the
-faster ones: THETIS in LiteRT took 25 ms in the cheapest forms and 18 ms in those. So the whole network is
-timed in both, and the faster is kept.
+faster ones. So the whole network is timed in both, and the faster is kept.
 
 Integers are not offered every form (see :mod:`tdedge_exporters.planner.efforts`): frames that float32 adds up
 are joined; where nothing alike is offered, or it takes as long as a whole network, the cheapest is taken.

@@ -18,8 +18,15 @@ from tdedge_exporters.planner.candidates import Candidate
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.layouts import Label
 from tdedge_exporters.planner.roofline import Roofline
-from tdedge_exporters.planner.timing import lower_to_time
-from tdedge_exporters.planner.trials import Port, Trial, base_trial, candidate_trial, conversion_trial
+from tdedge_exporters.planner.timing import has_integer_ends, lower_trial
+from tdedge_exporters.planner.trials import (
+    Port,
+    Trial,
+    base_trial,
+    candidate_trial,
+    conversion_trial,
+    key_sha256,
+)
 from tdedge_runtimes.errors import RuntimeMissing, RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
 
@@ -70,7 +77,7 @@ class Pricing:
         pairs += [conversion_trial(*conversion, self.opset) for conversion in conversions]
         for trial, ports in pairs:
             for each in (trial, *(base_trial(port, self.opset) for port in ports)):
-                if self.table.get(self.place, each.sha256) is None:
+                if self._known(each) is None:
                     needed.setdefault(each.sha256, each)
         if self.roofline is not None:
             for sha256, trial in needed.items():
@@ -88,11 +95,11 @@ class Pricing:
                 folder = Path(scratch) / str(index)
                 folder.mkdir()
                 with contextlib.suppress(UnsupportedError):  # stays without a time: impossible
-                    files[trial.sha256] = lower_to_time(trial.build(), folder, self.target).entry
+                    files[trial.sha256] = lower_trial(trial.build(), folder, self.target).entry
             costs = self._measured(files)
         for trial in batch:
             if trial.sha256 in costs:
-                self.table.put(self.place, trial.sha256, trial.key, costs[trial.sha256])
+                self.table.put(self.place, *self._key(trial), costs[trial.sha256])
                 self.measured += 1
 
     def _measured(self, files: Mapping[str, Path]) -> Mapping[str, Cost]:
@@ -125,6 +132,16 @@ class Pricing:
         second = self.measure(files, self.target, self.options)
         return {label: min(cost, second[label], key=lambda c: c.median_ms) for label, cost in first.items()}
 
+    def _known(self, trial: Trial) -> Cost | None:
+        return self.table.get(self.place, self._key(trial)[0])
+
+    def _key(self, trial: Trial) -> tuple[str, dict[str, Any]]:
+        """What identifies a trial's time here."""
+        if not has_integer_ends(self.target):
+            return trial.sha256, trial.key
+        key = {**trial.key, "ends": "int8"}
+        return key_sha256(key), key
+
     def candidate_ms(self, candidate: Candidate) -> float:
         """What a candidate costs in its place."""
         return self._price(*candidate_trial(candidate, self.opset))
@@ -135,7 +152,7 @@ class Pricing:
 
     def _price(self, trial: Trial, ports: Sequence[Port]) -> float:
         whole, *bases = (
-            self.table.get(self.place, each.sha256) or self.predicted.get(each.sha256)
+            self._known(each) or self.predicted.get(each.sha256)
             for each in (trial, *(base_trial(port, self.opset) for port in ports))
         )
         known = [base.median_ms for base in bases if base is not None]

@@ -4,12 +4,14 @@ import pytest
 from support.graphs import Net
 from support.recorded import PLACE, Recording, pricing, units_of
 
+from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Scope, candidates
 from tdedge_exporters.planner.costs import Cost, CostTable
 from tdedge_exporters.planner.layouts import LAST, NATIVE
-from tdedge_exporters.planner.pricing import BATCH, IMPOSSIBLE_MS
+from tdedge_exporters.planner.pricing import BATCH, IMPOSSIBLE_MS, Pricing
 from tdedge_exporters.planner.trials import base_trial, candidate_trial, conversion_trial
 from tdedge_runtimes.errors import RuntimeFailed
+from tdedge_runtimes.measure import MeasureOptions
 
 
 def chain():
@@ -120,3 +122,16 @@ def test_form_whose_adapters_were_not_timed_is_impossible():
     table = CostTable()
     table.put(PLACE, trial.sha256, trial.key, Cost(5.0))
     assert pricing(table, Recording(lambda _: 0.0)).candidate_ms(plain) == IMPOSSIBLE_MS
+
+
+def test_integers_timed_with_conversions_at_their_ends_do_not_count():
+    offered = list(candidates(chain(), Scope()))
+    table, clock = CostTable(), Recording(lambda _: 1.0)
+    for trial, ports in (candidate_trial(each, 18) for each in offered):
+        for each in (trial, *(base_trial(port, 18) for port in ports)):
+            table.put(PLACE, each.sha256, each.key, Cost(9.0))
+    integers = Pricing(table, PLACE, Target("openvino", "int8"), clock, MeasureOptions(), 18)
+    integers.prepare(offered, [])
+    assert sum(map(len, clock.asked)) == len(trials_of(offered))
+    assert {row["key"].get("ends") for row in table.rows() if row["median_ms"] == 1.0} == {"int8"}
+    assert max(integers.candidate_ms(each) for each in offered) <= 1.0

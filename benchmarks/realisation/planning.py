@@ -17,6 +17,7 @@ from benchmarks.realisation.parts import parts_of
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.checks import PLAIN
 from tdedge_exporters.planner.costs import Cost, CostTable
 from tdedge_exporters.planner.planner import Planned, plan_target
 from tdedge_exporters.planner.pricing import local_measure
@@ -24,8 +25,6 @@ from tdedge_exporters.planner.roofline import work
 from tdedge_runtimes.measure import MeasureOptions
 
 _ABOUT = "about.json"
-#: Label of the planned network in the planner's final check.
-_PLANNED = "planned"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Files:
         trials: small models that were timed for it; those the cost table already knew are not among them.
         forms: form -> how often it was chosen, plain ones left out.
         work: (operations, as many as idle lanes make of them, bytes moved) of every planned node.
-        parts: kind of part -> how many, multiply-accumulates, milliseconds by the times of the plan.
+        parts: kind of part -> how many, multiply-accumulates, milliseconds by the times of the plan; empty
+            where those are of other kernels than it is executed by.
         first_layer_ms: the first layer in its plain and in its chosen form, as timed for the plan, with what
             the chosen form takes in after it; None where there was no choice.
     """
@@ -83,7 +83,7 @@ def prepare_target(
 
     def measure(files: Mapping[str, Path], place: Target, options: MeasureOptions) -> Mapping[str, Cost]:
         nonlocal timed
-        timed += 0 if _PLANNED in files else len(files)
+        timed += 0 if PLAIN in files else len(files)
         return local_measure(files, place, options)
 
     def plan() -> tuple[Planned, float]:
@@ -103,9 +103,9 @@ def prepare_target(
         seconds,
         again,
         trials,
-        forms_of(planned) if is_used else {},
+        forms_of(planned),
         [astuple(work(node, planned.lanes)) for node in planned.model.graph],
-        parts_of(planned, is_used=is_used),
+        {} if planned.kernels else parts_of(planned, is_used=is_used),
         first_layer_ms(planned, is_used=is_used),
     )
     paths = {"plain": str(plain.resolve()), "planned": str(entry.resolve())}
@@ -131,14 +131,14 @@ def _is_used(planned: Planned) -> bool:
 
 
 def forms_of(planned: Planned) -> dict[str, int]:
-    """Form -> how often it was chosen; ``composed`` are factors that became one."""
+    """Form -> how often it was chosen; ``composed`` are factors that became one; 0: of the whole network."""
     found: Counter[str] = Counter()
     for candidate in planned.choice.chosen:
         name = candidate.form.partition(".")[0]
         factors = sum(unit.kind == "factor" for unit in candidate.units)
         if not candidate.is_plain and name not in ("map", "frames.pool"):
             found["composed" if factors > 1 and name != "packed" else name] += 1
-    return dict(found)
+    return {**found, **({f"in {planned.kernels} kernels": 0} if planned.kernels else {})}
 
 
 def first_layer_ms(planned: Planned, *, is_used: bool) -> tuple[float, float] | None:

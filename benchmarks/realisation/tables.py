@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.realisation.accounts import account_of
@@ -78,10 +78,16 @@ def _cells(row: Row) -> list[str]:
         f"{row.peak_share:.0%}" if row.peak_share else "-",
         numbers.mebibytes(row.own_memory_bytes),
         f"{share[0]:.0%} to {share[1]:.0%}" if share else "-",
-        ", ".join(f"{count} {form}" for form, count in sorted(row.forms.items())) or "plain",
+        _forms(row.forms),
         "-" if row.planning_s is None else f"{row.planning_s:.0f} s, {row.trials} timed",
         numbers.error(row.parity),
     ]
+
+
+def _forms(forms: Mapping[str, int]) -> str:
+    whole = [form for form, count in sorted(forms.items()) if not count]
+    parts = [f"{count} {form}" for form, count in sorted(forms.items()) if count]
+    return ", ".join((parts or ["plain"]) + whole)
 
 
 def _two(value: float | None) -> str:

@@ -8,11 +8,15 @@ of the execution.
 An int8 file is the QDQ graph as OpenVINO reads it (``FakeQuantize``, 8-bit weights); what the plug-in really
 executes on integers is read from its execution graph. ``int8-weights`` is the float32 graph with its weights
 in 8 bits, widened when the file is loaded.
+
+A network that asks for a family of kernels (:mod:`tdedge_exporters.kernels`) gets it as the attribute
+``primitives_priority`` of every convolution in the file, which the plug-in reads.
 """
 
 from __future__ import annotations
 
 import tempfile
+import xml.etree.ElementTree as xml
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
+from tdedge_exporters.kernels import BLOCKED, kernels_of
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
 from tdedge_exporters.quantize.weights_only import quantize_weights
 from tdedge_runtimes.privacy import import_openvino
@@ -31,6 +36,12 @@ openvino = import_openvino()
 #: Layers of the execution graph that sum products.
 _PRODUCTS = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul")
 _INTEGERS = ("i8", "u8")
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+#: Family of kernels -> the plug-in's names of them, best first; it passes over those that a machine, or a
+#: convolution, does not have.
+_KERNELS = {
+    BLOCKED: ",".join(f"cpu:jit_{isa}{kind}" for isa in ("avx512", "avx2") for kind in ("_1x1", "_dw", "")),
+}
 
 
 def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFAULTS) -> Lowered:
@@ -57,6 +68,8 @@ def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFA
             read = core.read_model(source)
             _name_nodes(read)
             openvino.save_model(read, entry, compress_to_fp16=precision == "float16")
+            if family := kernels_of(model):
+                _prefer(entry, _KERNELS[family])
             compiled = core.compile_model(core.read_model(entry), "CPU", _float32())
         except RuntimeError as error:
             lines = str(error).replace(scratch, "").splitlines()
@@ -104,6 +117,19 @@ def probe(entry: Path, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -
     model.add_outputs([name for name in wanted if name not in outputs])
     results = core.compile_model(model, "CPU", _float32())(dict(inputs))
     return {name: np.array(results[name]) for name in wanted}
+
+
+def _prefer(entry: Path, kernels: str) -> None:
+    """Name the kernels to prefer for every convolution of a file."""
+    tree = xml.parse(entry)  # noqa: S314 - OpenVINO has just written it
+    for layer in tree.iterfind("layers/layer"):
+        if layer.get("type") in _CONVOLUTIONS:
+            about = layer.find("rt_info")
+            if about is None:
+                about = xml.Element("rt_info")
+                layer.insert(1, about)  # behind its attributes
+            xml.SubElement(about, "attribute", name="primitives_priority", version="0", value=kernels)
+    tree.write(entry, encoding="utf-8", xml_declaration=True)
 
 
 def _name_nodes(model: Any) -> None:

@@ -1,6 +1,7 @@
 """The last word on a plan: the planned network against the network as it came, interleaved in one process.
 
-On integers the network may be planned twice (see :mod:`tdedge_exporters.planner.lent`); the fastest is kept.
+On integers the network may be planned twice (see :mod:`tdedge_exporters.planner.lent`), and a runtime may
+have other kernels for all of it (:mod:`tdedge_exporters.kernels`); the fastest is kept.
 
 What both took is kept in the cost table, by the networks' structure without their weights, so that a second
 export of the same networks times nothing. Times taken beside busy processes are not kept.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from tdedge_exporters.kernels import kernels_of
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.pricing import Measure
@@ -30,6 +32,8 @@ CLOSE = 0.05
 
 #: The network as it came, in the forms that cost least, and in those of float32.
 PLAIN, PLANNED, LENT = "plain", "planned", "in the forms of float32"
+#: The first two in blocked kernels.
+IN_BLOCKED = {PLAIN: "in blocked kernels", PLANNED: "planned, in blocked kernels"}
 
 Models = Mapping[str, ir.Model]
 #: Times whole networks side by side, by those labels.
@@ -68,15 +72,16 @@ def decided(check: Check) -> Check:
 
 def saving(timed: Mapping[str, Cost]) -> float:
     """What the fastest planned network saves, as a share of the plain one's time."""
-    return 1 - timed[_fastest(timed)].median_ms / timed[PLAIN].median_ms
+    return 1 - timed[fastest(timed)].median_ms / timed[PLAIN].median_ms
 
 
 def kept(timed: Mapping[str, Cost]) -> str:
     """The label of the network to keep; nothing was timed where there is no other, or it cannot run."""
-    return _fastest(timed) if timed and saving(timed) > LEAST_SAVING else PLAIN
+    return fastest(timed) if timed and saving(timed) > LEAST_SAVING else PLAIN
 
 
-def _fastest(timed: Mapping[str, Cost]) -> str:
+def fastest(timed: Mapping[str, Cost]) -> str:
+    """The label of the fastest network but the one as it came."""
     return min((label for label in timed if label != PLAIN), key=lambda label: timed[label].median_ms)
 
 
@@ -100,7 +105,7 @@ def remembered(check: Check, table: CostTable, place: Place) -> Check:
 
 
 def structure_sha256(model: ir.Model) -> str:
-    """Identity of a network for its speed: nodes, shapes and types, but no weights."""
+    """Identity of a network for its speed: nodes, shapes, types and kernels, but no weights."""
     digest = hashlib.sha256()
 
     def add(*parts: object) -> None:
@@ -109,6 +114,8 @@ def structure_sha256(model: ir.Model) -> str:
     def described(value: ir.Value | None) -> object:
         return None if value is None else (value.name, str(value.dtype), str(value.shape))
 
+    if family := kernels_of(model):
+        add(family)
     graph = model.graph
     add(*(described(value) for value in (*graph.inputs, *graph.initializers.values(), *graph.outputs)))
     for node in graph:

@@ -91,10 +91,10 @@ def _why(chain: list[Piece]) -> str:
 def diff(a: TargetPlan, b: TargetPlan) -> list[str]:
     """What differs from ``a`` to ``b``; empty where both execute the network alike on the same machine."""
     lines = []
-    for name in ("target", "runtime_version", "machine", "threads", "effort", "kept"):
+    for name in ("target", "runtime_version", "machine", "threads", "effort", "kernels", "kept"):
         before, after = getattr(a, name), getattr(b, name)
         if before != after:
-            lines.append(f"{name}: {before} -> {after}")
+            lines.append(f"{name}: {before or 'any'} -> {after or 'any'}")
     old = {piece.identity: piece for piece in a.pieces}
     new = {piece.identity: piece for piece in b.pieces}
     lines += _only("-", a.pieces, set(new))

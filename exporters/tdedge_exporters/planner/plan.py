@@ -15,9 +15,10 @@ import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tdedge.errors import UsageError
+from tdedge_exporters.kernels import BLOCKED, with_kernels
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, candidates, plain
-from tdedge_exporters.planner.checks import LENT, PLAIN, PLANNED
+from tdedge_exporters.planner.checks import IN_BLOCKED, LENT, PLAIN, PLANNED, fastest
 from tdedge_exporters.planner.costs import Place
 from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import Label, Layout
@@ -32,6 +33,8 @@ SCHEMA_VERSION: Literal[1] = 1
 
 #: What a time is: taken on a processor, counted by an emulated one, or computed.
 Kind = Literal["measured", "emulated", "predicted"]
+#: A family of :mod:`tdedge_exporters.kernels`, or the runtime's own choice.
+Kernels = Literal["", "blocked"]
 
 
 class _Part(BaseModel):
@@ -97,7 +100,11 @@ class Check(_Part):
 
 
 class TargetPlan(_Part):
-    """How one target executes a network; ``device``: where it was timed, empty for the exporting machine."""
+    """How one target executes a network.
+
+    ``device``: where it was timed, empty for the exporting machine. ``kernels``: what convolutions are
+    executed by.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     target: str
@@ -108,6 +115,7 @@ class TargetPlan(_Part):
     lanes: int = Field(default=16, ge=1)
     effort: str
     replayed: bool = False
+    kernels: Kernels = ""
     kept: Literal["planned", "plain"]
     why: str
     check: Check | None = None
@@ -165,10 +173,10 @@ def of(
                 rejected=tuple(sorted(beside, key=lambda row: (row.gap_ms is None, row.gap_ms))),
             )
         )
-    kept: Literal["planned", "plain"] = "planned" if planned.choice is planned.searched else "plain"
-    if not any(not piece.plain for piece in pieces):
-        kept = "plain"
-    made = planned.conversions if kept == "planned" else ()
+    kernels: Kernels = BLOCKED if planned.kernels else ""
+    others = planned.choice is planned.searched and not all(piece.plain for piece in pieces)
+    kept: Literal["planned", "plain"] = "planned" if others or kernels else "plain"
+    made = planned.conversions if others else ()
     return TargetPlan(
         target=str(target),
         runtime_version=place.version,
@@ -177,8 +185,9 @@ def of(
         threads=place.threads,
         lanes=planned.lanes,
         effort=effort,
+        kernels=kernels,
         kept=kept,
-        why=_why(planned, kept, kind) + (f", on {remote.name}" if remote and planned.checked_ms else ""),
+        why=_why(planned, kind) + (f", on {remote.name}" if remote and planned.checked_ms else ""),
         check=_check(planned, kind),
         pieces=tuple(pieces),
         conversions=tuple(
@@ -213,31 +222,47 @@ def _form(candidate: Candidate, cost_ms: float | None) -> dict[str, Any]:
     }
 
 
-def _check(planned: Planned, kind: Kind) -> Check | None:
+#: Label of a network -> how it is executed, in the sentence about the one that is told first, and of others.
+_TOLD = {
+    PLANNED: ("the planned network", "", "in the forms that cost least"),
+    LENT: ("the planned network", LENT, LENT),
+    IN_BLOCKED[PLAIN]: ("the network as it came", IN_BLOCKED[PLAIN], IN_BLOCKED[PLAIN]),
+    IN_BLOCKED[PLANNED]: ("the planned network", IN_BLOCKED[PLAIN], IN_BLOCKED[PLANNED]),
+}
+
+
+def _told(planned: Planned) -> str | None:
+    """The label of the network that stands against the one as it came; None where there is none."""
     timed = planned.checked_ms
-    label = LENT if planned.is_lent else PLANNED
-    if label not in timed:
+    if planned.kept != PLAIN:
+        return planned.kept
+    return PLANNED if PLANNED in timed else fastest(timed) if timed else None
+
+
+def _check(planned: Planned, kind: Kind) -> Check | None:
+    label, timed = _told(planned), planned.checked_ms
+    if label is None:
         return None
     return Check(kind=kind, plain_ms=timed[PLAIN].median_ms, planned_ms=timed[label].median_ms)
 
 
-def _why(planned: Planned, kept: str, kind: Kind) -> str:
-    check = _check(planned, kind)
+def _why(planned: Planned, kind: Kind) -> str:
+    label = _told(planned)
     unit = "ms of instruction time" if kind == "emulated" else "ms"
     timed = {label: f"{cost.median_ms:.2f} {unit}" for label, cost in planned.checked_ms.items()}
-    beside = f", {LENT} {timed[LENT]}" if LENT in timed and not planned.is_lent else ""
-    if check is None:
+    if label is None:
         alone = planned.choice is planned.searched
         return (
             "no other form of any part was faster" if alone else "the target cannot run the planned network"
-        ) + beside
-    verdict = "faster" if kept == "planned" else "not faster"
-    told = "predicted to be " if check.kind == "predicted" else ""
-    if planned.is_lent:
-        verdict += f" {LENT}"
-        beside = f", in those that cost least {timed[PLANNED]}" if PLANNED in timed else ""
-    times = f"{check.planned_ms:.2f} {unit}, plain {check.plain_ms:.2f} ms{beside}"
-    return f"the planned network is {told}{verdict}: {times}"
+        )
+    subject, manner, _ = _TOLD[label]
+    verdict = " ".join(filter(None, ("faster" if planned.kept == label else "not faster", manner)))
+    told = "predicted to be " if kind == "predicted" else ""
+    beside = "".join(
+        f", {_TOLD[other][2]} {text}" for other, text in timed.items() if other not in (PLAIN, label)
+    )
+    times = f"{timed[label]}, plain {planned.checked_ms[PLAIN].median_ms:.2f} ms{beside}"
+    return f"{subject} is {told}{verdict}: {times}"
 
 
 def replay(model: ir.Model, plan: TargetPlan) -> ir.Model:
@@ -268,7 +293,8 @@ def replay(model: ir.Model, plan: TargetPlan) -> ir.Model:
             raise UsageError(
                 f"the plan for {plan.target} gives {value.name!r} as {source}, reads it as {label}"
             )
-    return model if all(candidate.is_plain for candidate in chosen) else rebuild(net, chosen)
+    made = model if all(candidate.is_plain for candidate in chosen) else rebuild(net, chosen)
+    return with_kernels(made, plan.kernels) if plan.kernels else made
 
 
 def _found(net: Network, plan: TargetPlan, where: str) -> list[Candidate]:

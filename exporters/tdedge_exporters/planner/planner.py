@@ -12,9 +12,11 @@ import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
 from tdedge.progress import SILENT, Progress, track
+from tdedge_exporters.kernels import BLOCKED, has_blocked, kernels_of, suits_blocked, with_kernels
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, plain
 from tdedge_exporters.planner.checks import (
+    IN_BLOCKED,
     LENT,
     PLAIN,
     PLANNED,
@@ -56,7 +58,7 @@ class Planned:
         is_predicted: whether times come from a roofline model, where the table had none; those of whole
             networks then always do.
         lanes: SIMD lanes that were planned for.
-        is_lent: whether ``searched`` are the forms of float32, faster than the cheapest by their costs.
+        kept: the label in ``checked_ms`` of the network that is kept.
     """
 
     model: ir.Model
@@ -67,7 +69,17 @@ class Planned:
     conversions: tuple[tuple[ir.Value, Label, Label, float], ...]
     is_predicted: bool = False
     lanes: int = 16
-    is_lent: bool = False
+    kept: str = PLAIN
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether ``searched`` are the forms of float32, faster than the cheapest by their costs."""
+        return self.kept == LENT
+
+    @property
+    def kernels(self) -> str:
+        """The family of kernels that ``model`` asks for; empty for none."""
+        return kernels_of(self.model)
 
 
 def plan(
@@ -77,10 +89,14 @@ def plan(
     check: Check,
     progress: Progress = SILENT,
     floats: Choice | None = None,
+    *,
+    blocked: bool = False,
 ) -> Planned:
     """Choose the fastest forms for ``model``; where none are faster the result is ``model`` itself.
 
-    ``floats``, on integers: what the runtime executes in float32, which is then tried too.
+    ``floats``, on integers: what the runtime executes in float32, which is then tried too. ``blocked``: try
+    blocked kernels; forms are searched by the times of the others, and those that store values otherwise are
+    not tried in blocked ones, which would reorder them on the way.
     """
     net = network(model, integers=pricing.target.calibrated)
     offered = candidates(net, scope)
@@ -96,6 +112,9 @@ def plan(
     for label, choice in choices.items():
         if not all(candidate.is_plain for candidate in choice.chosen):
             models[label] = rebuild(net, choice.chosen)
+    if blocked and suits_blocked(model):
+        native = [label for label in (PLAIN, PLANNED) if label in models and _is_native(choices[label])]
+        models |= {IN_BLOCKED[label]: with_kernels(models[label], BLOCKED) for label in native}
     timed: dict[str, Cost] = {}
     if len(models) > 1:
         with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
@@ -103,17 +122,22 @@ def plan(
                 timed = check(models)
     label = kept(timed)
     searched = choices[LENT if label == LENT else PLANNED]
+    as_it_came = PLANNED in models and label in (PLAIN, IN_BLOCKED[PLAIN])
     return Planned(
         model=models[label],
-        choice=searched if label != PLAIN or PLANNED not in models else first,
+        choice=first if as_it_came else searched,
         options=tuple(zip(offered, costs, strict=True)),
         checked_ms=timed,
         searched=searched,
         conversions=tuple((*e, pricing.conversion_ms(*e)) for e in conversions(net, searched.chosen)),
         is_predicted=bool(pricing.predicted),
         lanes=scope.lanes,
-        is_lent=label == LENT,
+        kept=label,
     )
+
+
+def _is_native(choice: Choice) -> bool:
+    return all(candidate.reads == candidate.gives == NATIVE for candidate in choice.chosen)
 
 
 def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Value, Label, Label]]:
@@ -194,6 +218,11 @@ def plan_target(
         remote=remote,
         roofline=roofline,
     )
+    blocked = roofline is None and (
+        has_blocked(target, platform.machine(), simd_lanes())
+        if remote is None
+        else remote.has_blocked(target)
+    )
     whole = measure if remote is None else remote.measure
     if target.calibrated and remote is None:
         whole = networks_screened(whole)
@@ -212,7 +241,7 @@ def plan_target(
             remote=remote,
             progress=progress,
         ).choice
-    return plan(model, pricing, chosen.scope, check, progress, floats)
+    return plan(model, pricing, chosen.scope, check, progress, floats, blocked=blocked)
 
 
 def priced(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tdedge.errors import MissingError
+from tdedge_exporters.kernels import has_blocked
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.costs import Cost, Place
 from tdedge_exporters.planner.efforts import Settings
@@ -55,6 +56,11 @@ class Remote:
     def lanes(self, target: Target) -> int:
         """Channels that the runtime of ``target`` works on side by side there."""
         return channel_lanes(target, str(self.environment["machine"]), int(self.environment["simd_lanes"]))
+
+    def has_blocked(self, target: Target) -> bool:
+        """Whether the runtime of ``target`` has blocked kernels there."""
+        machine, lanes = str(self.environment["machine"]), int(self.environment["simd_lanes"])
+        return has_blocked(target, machine, lanes)
 
     def place(self, target: Target, threads: int) -> Place:
         """The runtime of ``target`` there.

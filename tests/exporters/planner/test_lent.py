@@ -123,7 +123,7 @@ def test_the_faster_one_is_kept_and_is_exact_and_can_be_replayed():
     assert (document.kept, document.check.plain_ms, document.check.planned_ms) == ("planned", 9.0, 7.0)
     assert document.why == (
         "the planned network is faster in the forms of float32: 7.00 ms, plain 9.00 ms, "
-        "in those that cost least 8.00 ms"
+        "in the forms that cost least 8.00 ms"
     )
     assert ops(plans.replay(model, plans.from_json(document.to_json()))) == ops(made.model)
     rejected = [row for piece in document.pieces for row in piece.rejected if row.form.startswith("apart")]

@@ -34,10 +34,21 @@ REALISES = 0.92
 Parts = Mapping[str, tuple[int, int, float]]
 
 
-def parts_of(planned: Planned, *, is_used: bool) -> dict[str, tuple[int, int, float]]:
-    """The parts of the chosen plan, or, where that is not used, of the network as it came."""
+def without_choice(planned: Planned) -> list[Candidate]:
+    """Factors of which there was one form only, so that the planner did not time them."""
+    free = [candidate for candidate, ms in planned.options if ms == 0.0]
+    return [candidate for candidate in free if any(unit.kind == "factor" for unit in candidate.units)]
+
+
+def parts_of(
+    planned: Planned, *, is_used: bool, alone_ms: Mapping[int, float]
+) -> dict[str, tuple[int, int, float]]:
+    """The parts of the chosen plan, or, where that is not used, of the network as it came.
+
+    ``alone_ms``: id of a candidate -> milliseconds, of those :func:`without_choice`.
+    """
     plain = {
-        id(candidate.units[0]): (candidate, ms)
+        id(candidate.units[0]): (candidate, alone_ms.get(id(candidate), ms))
         for candidate, ms in planned.options
         if candidate.is_plain and len(candidate.units) == 1
     }
@@ -51,7 +62,7 @@ def parts_of(planned: Planned, *, is_used: bool) -> dict[str, tuple[int, int, fl
         for candidate, ms in plain.values():
             add(kind_of(candidate, planned.lanes), _macs(candidate), ms)
         return found
-    prices = {id(candidate): ms for candidate, ms in planned.options}
+    prices = {id(candidate): ms for candidate, ms in planned.options} | dict(alone_ms)
     for candidate in planned.choice.chosen:
         add(kind_of(candidate, planned.lanes), _macs(candidate), prices[id(candidate)])
     for *_, ms in planned.conversions:

@@ -13,14 +13,14 @@ from typing import Any
 import onnx_ir as ir
 
 from benchmarks.realisation.exporting import Exported
-from benchmarks.realisation.parts import parts_of
+from benchmarks.realisation.parts import parts_of, without_choice
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.checks import PLAIN
 from tdedge_exporters.planner.costs import Cost, CostTable
-from tdedge_exporters.planner.planner import Planned, plan_target
-from tdedge_exporters.planner.pricing import local_measure
+from tdedge_exporters.planner.planner import Planned, plan_target, priced
+from tdedge_exporters.planner.pricing import IMPOSSIBLE_MS, local_measure
 from tdedge_exporters.planner.roofline import work
 from tdedge_runtimes.measure import MeasureOptions
 
@@ -97,6 +97,7 @@ def prepare_target(
     _, again = plan()
     entry = lowering.lower(planned.model, folder / "planned", target).entry
     is_used = _is_used(planned)
+    alone = _alone_ms(planned, target, table, threads, effort, progress)
     files = Files(
         plain,
         entry,
@@ -105,12 +106,24 @@ def prepare_target(
         trials,
         forms_of(planned),
         [astuple(work(node, planned.lanes)) for node in planned.model.graph],
-        {} if planned.kernels else parts_of(planned, is_used=is_used),
+        {} if planned.kernels else parts_of(planned, is_used=is_used, alone_ms=alone),
         first_layer_ms(planned, is_used=is_used),
     )
     paths = {"plain": str(plain.resolve()), "planned": str(entry.resolve())}
     (folder / _ABOUT).write_text(json.dumps({**paths, **files.about()}) + "\n", encoding="utf-8")
     return files
+
+
+def _alone_ms(
+    planned: Planned, target: Target, table: CostTable, threads: int, effort: str, progress: Progress
+) -> dict[int, float]:
+    """Milliseconds of the candidates that the planner had no need to time, as far as the target runs them."""
+    left = without_choice(planned)
+    opset = planned.model.graph.opset_imports[""]
+    pricing, _ = priced(target, table, opset, effort=effort, threads=threads)
+    pricing.prepare(left, (), progress)
+    times = {id(candidate): pricing.candidate_ms(candidate) for candidate in left}
+    return {key: ms for key, ms in times.items() if ms < IMPOSSIBLE_MS}
 
 
 def _load(folder: Path) -> Files | None:

@@ -73,6 +73,20 @@ def test_parts_of_a_plan():
     planned = plan_target(net.model(), Target("onnxruntime"), CostTable(), roofline=Roofline(100.0, 10.0))
     macs = 256 * (32 * 8 + 8 * 9 + 8 * 32 + 32 * 32 * 9)
     for is_used in (False, True):
-        found = parts.parts_of(planned, is_used=is_used)
+        found = parts.parts_of(planned, is_used=is_used, alone_ms={})
         assert sum(part[1] for part in found.values()) == macs
-    assert set(parts.parts_of(planned, is_used=False)) == {"narrow", "grouped", "wide"}
+    assert set(parts.parts_of(planned, is_used=False, alone_ms={})) == {"narrow", "grouped", "wide"}
+
+
+def test_factors_without_a_choice_count_with_the_time_they_take_alone():
+    net = Net(1, 32, 16, 16)
+    a = net.conv("x", 32, 32, 5, 5, pads=2, groups=32, strides=[3, 3])
+    net.conv(net.add("Relu", a), 32, 32, 1, 1)
+    planned = plan_target(net.model(), Target("tflite"), CostTable(), roofline=Roofline(100.0, 10.0))
+    (left,) = parts.without_choice(planned)
+    assert left.units[0].factor.groups == 32
+    for is_used in (False, True):
+        before = parts.parts_of(planned, is_used=is_used, alone_ms={})
+        after = parts.parts_of(planned, is_used=is_used, alone_ms={id(left): 0.75})
+        assert before["grouped"] == (1, before["grouped"][1], 0.0)
+        assert after == before | {"grouped": (1, before["grouped"][1], 0.75)}

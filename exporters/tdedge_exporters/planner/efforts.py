@@ -1,10 +1,9 @@
 """How much is tried and how long it is timed: ``low``, ``normal`` and ``max``; ``none`` plans nothing.
 
 What is tried depends on the runtime, from what was measured (see ``docs/planner.md``): TensorFlow Lite files
-are laid out by their own lowering, so that of the layouts only frames apart are tried there; OpenVINO runs
-5-D tensors in a blocked layout of its own, so that frames together are tried at ``max`` alone; it does not
-gain from whole lanes either. On integers every product is rounded: products are not added up where one could
-compute the sum.
+are laid out by their own lowering, so that of the layouts only frames apart are tried there; OpenVINO lays
+5-D tensors out by itself, so that frames together are tried at ``max`` alone; it does not gain from whole
+lanes either. On integers every product is rounded: products are not added up where one could compute the sum.
 """
 
 from __future__ import annotations

@@ -187,6 +187,7 @@ def plan_target(
     remote: Remote | None = None,
     roofline: Roofline | None = None,
     progress: Progress = SILENT,
+    any_kernels: bool = True,
 ) -> Planned:
     """Plan ``model`` for ``target`` on the machine that ``measure`` times on.
 
@@ -202,6 +203,7 @@ def plan_target(
         remote: the device that times, in the place of ``measure``.
         roofline: predicts what the table lacks; with it nothing is timed.
         progress: told about every batch of trials.
+        any_kernels: try the families of kernels that the runtime has there, not only its own choice.
 
     Raises:
         UsageError: unknown effort.
@@ -240,7 +242,9 @@ def plan_target(
             measure=measure,
             remote=remote,
             progress=progress,
+            any_kernels=False,  # integers have one family: of interest are the forms in it
         ).choice
+    blocked = blocked and any_kernels and roofline is None  # which cannot tell kernels apart
     return plan(model, pricing, chosen.scope, check, progress, floats, blocked=blocked)
 
 

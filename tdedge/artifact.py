@@ -78,6 +78,10 @@ class PlanSummary(_Part):
     why: str
     pieces: int = Field(description="parts of the network that are executed as one each")
     not_plain: int = Field(description="those in another form than the network came in")
+    kernels: str = Field(
+        "",
+        description="family of convolution kernels that the file asks for; empty: the runtime's own choice",
+    )
     replayed: bool = Field(description="true where an earlier plan was applied again, without measuring")
     plain_ms: float | None = Field(None, description="median latency of the whole network as it came")
     planned_ms: float | None = Field(None, description="the same, planned; interleaved with it")

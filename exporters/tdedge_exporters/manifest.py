@@ -121,6 +121,7 @@ def _summary(plan: TargetPlan) -> PlanSummary:
         why=plan.why,
         pieces=len(plan.pieces),
         not_plain=plan.not_plain,
+        kernels=plan.kernels,
         replayed=plan.replayed,
         plain_ms=plan.check.plain_ms if plan.check else None,
         planned_ms=plan.check.planned_ms if plan.check else None,

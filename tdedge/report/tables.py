@@ -104,7 +104,8 @@ def plans(manifest: Manifest) -> Table:
         speedup = plan.plain_ms / plan.planned_ms if plan.plain_ms and plan.planned_ms else None
         table.add_row(
             target.target,
-            f"{plan.not_plain} of {plan.pieces} parts",
+            f"{plan.not_plain} of {plan.pieces} parts"
+            + (f", {plan.kernels} kernels" if plan.kernels else ""),
             numbers.milliseconds(plan.plain_ms),
             numbers.milliseconds(plan.planned_ms),
             numbers.ratio(speedup),
@@ -118,8 +119,9 @@ def target_plan(plan: TargetPlan) -> Table:
     from tdedge_exporters.planner.explain import explain
 
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
+    kept = f"{plan.kept} kept" + (f", {plan.kernels} kernels" if plan.kernels else "")
     table = _table(
-        f"Plan for {plan.target} {plan.runtime_version}, {threads}, effort {plan.effort}: {plan.kept} kept",
+        f"Plan for {plan.target} {plan.runtime_version}, {threads}, effort {plan.effort}: {kept}",
         "chain", "considered", "measured", "plain", "chosen",
     )  # fmt: skip
     for column in ("form", "why"):

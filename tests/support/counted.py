@@ -7,6 +7,7 @@ from random import Random
 import onnx_ir as ir
 
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.checks import IN_BLOCKED, PLAIN, PLANNED
 from tdedge_exporters.planner.costs import Cost
 from tdedge_runtimes.measure import MeasureOptions
 
@@ -29,15 +30,16 @@ class Counted:
 
     def __call__(self, files: Mapping[str, Path], target: Target, options: MeasureOptions) -> dict[str, Cost]:
         costs = {label: Cost(self._ms(label, path)) for label, path in files.items()}
-        if "planned" not in files:
+        if PLAIN not in files:
             self.trials += len(files)
             return costs
         self.checks.append(str(target))
-        return costs if self.planned is None else {**costs, "planned": Cost(self.planned)}
+        return costs if self.planned is None else {**costs, PLANNED: Cost(self.planned)}
 
     def _ms(self, label: str, path: Path) -> float:
         if path.suffix != ".onnx":
-            return {"plain": 2.0, "planned": 1.0}.get(label, Random(label).uniform(1, 9))
+            whole = {PLAIN: 2.0, PLANNED: 1.0, **dict.fromkeys(IN_BLOCKED.values(), 3.0)}
+            return whole.get(label, Random(label).uniform(1, 9))
         total = 0.0
         for node in ir.load(path).graph:
             if node.op_type == "Conv":

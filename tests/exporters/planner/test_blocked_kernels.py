@@ -1,8 +1,10 @@
 """Blocked kernels of OpenVINO: offered where they exist, timed, kept where faster, exact."""
 
+import json
 import platform
 
 import numpy as np
+import onnx_ir as ir
 import openvino
 import pytest
 from support.graphs import Net
@@ -10,6 +12,7 @@ from support.recorded import OPSET, Recording, recorded, units_of
 
 from tdedge.errors import UsageError
 from tdedge_exporters import openvino as room
+from tdedge_exporters.export import export
 from tdedge_exporters.kernels import BLOCKED, has_blocked, kernels_of, suits_blocked, with_kernels
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner import plan as plans
@@ -17,6 +20,7 @@ from tdedge_exporters.planner.candidates import Scope
 from tdedge_exporters.planner.checks import IN_BLOCKED, PLAIN, PLANNED, structure_sha256
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.explain import diff
+from tdedge_exporters.planner.plan import from_artifact
 from tdedge_exporters.planner.planner import here, plan, plan_target
 from tdedge_exporters.planner.pricing import Pricing
 from tdedge_exporters.planner.remote import Remote
@@ -221,3 +225,20 @@ def test_they_are_really_timed_on_this_machine():
     made = plan_target(chain().model(), OPENVINO, CostTable(), effort="low", measure=measure)
     assert (made.kernels == BLOCKED) is HAS_BLOCKED
     assert (IN_PLAIN in made.checked_ms) is HAS_BLOCKED
+
+
+def test_an_export_ships_them_verified_and_repeats_them_from_its_plan(tmp_path):
+    def measure(files, target, options):
+        return {label: Cost(1.0 if label == IN_PLAIN else 2.0) for label in files}
+
+    ir.save(chain().model(), tmp_path / "net.onnx")
+    given = {"to": "openvino", "effort": "low", "cost_table": tmp_path / "costs", "measure": measure}
+    first = export(tmp_path / "net.onnx", tmp_path / "one", **given)
+    forms = from_artifact(json.loads((tmp_path / "one" / "plan.json").read_text())["targets"], "plan.json")
+    again = export(tmp_path / "net.onnx", tmp_path / "two", to="openvino", forms=forms)
+    for made in (first, again):
+        (entry,) = made.manifest.targets
+        assert entry.parity["passed"]
+        assert entry.plan.kernels == made.plans["openvino"].kernels == (BLOCKED if HAS_BLOCKED else "")
+        asks = "primitives_priority" in (made.folder / entry.entry).read_text()
+        assert asks is HAS_BLOCKED

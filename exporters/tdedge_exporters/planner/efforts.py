@@ -30,11 +30,13 @@ class Settings:
         scope: what is tried.
         trial: how one form is timed.
         check: how the whole network is timed.
+        confirms: whether forms that decide the plan are timed twice.
     """
 
     scope: Scope
     trial: MeasureOptions
     check: MeasureOptions
+    confirms: bool = False
 
 
 def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) -> Settings:
@@ -73,4 +75,4 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         resamples=10,
     )
     check = MeasureOptions(threads=threads, min_blocks=3 * blocks, max_seconds=2.0 * blocks, resamples=100)
-    return Settings(scope, trial, check)
+    return Settings(scope, trial, check, confirms=effort != "low")

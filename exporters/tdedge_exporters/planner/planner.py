@@ -27,6 +27,7 @@ from tdedge_exporters.planner.checks import (
     predictor,
     remembered,
 )
+from tdedge_exporters.planner.contenders import contenders
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.efforts import Settings, settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
@@ -103,8 +104,14 @@ def plan(
     free = _without_choice(offered)
     priced = [candidate for candidate in offered if id(candidate) not in free]
     pricing.prepare(priced, possible_conversions(net, offered), progress)
-    costs = [0.0 if id(each) in free else pricing.candidate_ms(each) for each in offered]
-    best = search(net, offered, costs, pricing.conversion_ms)
+
+    def cheapest() -> tuple[list[float], Choice]:
+        costs = [0.0 if id(each) in free else pricing.candidate_ms(each) for each in offered]
+        return costs, search(net, offered, costs, pricing.conversion_ms)
+
+    costs, best = cheapest()
+    while pricing.confirms and pricing.confirm(contenders(offered, costs, best), progress):
+        costs, best = cheapest()
     other = None if floats is None else lent(net, offered, costs, pricing.conversion_ms, best, floats)
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
     choices = {PLAIN: first, PLANNED: best, **({} if other is None else {LENT: other})}
@@ -272,9 +279,11 @@ def priced(
     chosen = settings(effort, target, threads=threads, lanes=lanes)
     if target.calibrated and remote is None:
         measure = forms_screened(measure)
+    is_exact = roofline is not None or (remote is not None and remote.figures == "emulated")
     if remote is not None:
         chosen = remote.settings(chosen)
-    return Pricing(table, place, target, measure, chosen.trial, opset, roofline), chosen
+    confirms = chosen.confirms and not is_exact
+    return Pricing(table, place, target, measure, chosen.trial, opset, roofline, confirms), chosen
 
 
 def here(target: Target, threads: int) -> Place:

@@ -51,6 +51,7 @@ class Pricing:
         options: how.
         opset: of the trials' graphs.
         roofline: predicts what the table lacks, in the place of timing it; predictions are not kept.
+        confirms: whether what decides a plan is timed twice.
         measured: trials that were timed now.
         predicted: predictions by the SHA-256 of their trials.
     """
@@ -62,6 +63,7 @@ class Pricing:
     options: MeasureOptions
     opset: int
     roofline: Roofline | None = None
+    confirms: bool = False
     measured: int = 0
     predicted: dict[str, Cost] = field(default_factory=dict)
 
@@ -83,24 +85,54 @@ class Pricing:
             for sha256, trial in needed.items():
                 self.predicted[sha256] = Cost(self.roofline.predict_ms(trial.build()))
             return
+        self._in_batches(needed, self._time, "Time forms", progress)
+
+    def confirm(self, candidates: Sequence[Candidate], progress: Progress = SILENT) -> bool:
+        """Time the trials of candidates, and their bases, again; whether any had been timed once only."""
+        needed: dict[str, Trial] = {}
+        for trial, ports in (candidate_trial(candidate, self.opset) for candidate in candidates):
+            for each in (trial, *(base_trial(port, self.opset) for port in ports)):
+                if self._known(each) is not None and self._again(each) is None:
+                    needed.setdefault(each.sha256, each)
+        self._in_batches(needed, self._time_again, "Time what decides again", progress)
+        return bool(needed)
+
+    def _in_batches(
+        self,
+        needed: Mapping[str, Trial],
+        time: Callable[[Sequence[Trial]], None],
+        title: str,
+        progress: Progress,
+    ) -> None:
         trials = sorted(needed.values(), key=lambda trial: trial.macs)
         batches = [trials[i : i + BATCH] for i in range(0, len(trials), BATCH)]
-        for batch in track(((f"{len(b)} trials", b) for b in batches), progress, "Time forms", len(batches)):
-            self._time(batch)
+        for batch in track(((f"{len(b)} trials", b) for b in batches), progress, title, len(batches)):
+            time(batch)
 
     def _time(self, batch: Sequence[Trial]) -> None:
+        """Time trials; what fails stays without a time: impossible."""
+        for trial, cost in self._times(batch):
+            self.table.put(self.place, *self._key(trial), cost)
+
+    def _time_again(self, batch: Sequence[Trial]) -> None:
+        """Time trials that have a time; what fails now keeps that one."""
+        times = dict(self._times(batch))
+        for trial in batch:
+            known = self._known(trial)
+            assert known is not None
+            self.table.put(self.place, *self._key(trial, again=True), times.get(trial, known))
+
+    def _times(self, batch: Sequence[Trial]) -> list[tuple[Trial, Cost]]:
         with tempfile.TemporaryDirectory() as scratch:
             files: dict[str, Path] = {}
             for index, trial in enumerate(batch):
                 folder = Path(scratch) / str(index)
                 folder.mkdir()
-                with contextlib.suppress(UnsupportedError):  # stays without a time: impossible
+                with contextlib.suppress(UnsupportedError):
                     files[trial.sha256] = lower_trial(trial.build(), folder, self.target).entry
             costs = self._measured(files)
-        for trial in batch:
-            if trial.sha256 in costs:
-                self.table.put(self.place, *self._key(trial), costs[trial.sha256])
-                self.measured += 1
+        self.measured += len(costs)
+        return [(trial, costs[trial.sha256]) for trial in batch if trial.sha256 in costs]
 
     def _measured(self, files: Mapping[str, Path]) -> Mapping[str, Cost]:
         """Times of files; where they fail together each is timed alone, and what fails then is impossible.
@@ -133,13 +165,24 @@ class Pricing:
         return {label: min(cost, second[label], key=lambda c: c.median_ms) for label, cost in first.items()}
 
     def _known(self, trial: Trial) -> Cost | None:
+        """The first time of a trial."""
         return self.table.get(self.place, self._key(trial)[0])
 
-    def _key(self, trial: Trial) -> tuple[str, dict[str, Any]]:
+    def _again(self, trial: Trial) -> Cost | None:
+        """Its second time."""
+        return self.table.get(self.place, self._key(trial, again=True)[0])
+
+    def _ms(self, trial: Trial) -> float | None:
+        """The shorter of both, or what is predicted."""
+        known = (self._known(trial), self._again(trial), self.predicted.get(trial.sha256))
+        return min((cost.median_ms for cost in known if cost is not None), default=None)
+
+    def _key(self, trial: Trial, *, again: bool = False) -> tuple[str, dict[str, Any]]:
         """What identifies a trial's time here."""
-        if not has_integer_ends(self.target):
+        ends = {"ends": "int8"} if has_integer_ends(self.target) else {}
+        if not ends and not again:
             return trial.sha256, trial.key
-        key = {**trial.key, "ends": "int8"}
+        key = {**trial.key, **ends, **({"time": 2} if again else {})}
         return key_sha256(key), key
 
     def candidate_ms(self, candidate: Candidate) -> float:
@@ -151,14 +194,11 @@ class Pricing:
         return self._price(*conversion_trial(value, source, target, self.opset))
 
     def _price(self, trial: Trial, ports: Sequence[Port]) -> float:
-        whole, *bases = (
-            self._known(each) or self.predicted.get(each.sha256)
-            for each in (trial, *(base_trial(port, self.opset) for port in ports))
-        )
-        known = [base.median_ms for base in bases if base is not None]
+        whole, *bases = map(self._ms, (trial, *(base_trial(port, self.opset) for port in ports)))
+        known = [base for base in bases if base is not None]
         if whole is None or len(known) < len(bases):
             return IMPOSSIBLE_MS
-        return max(whole.median_ms - sum(known) / 2, 0.0)
+        return max(whole - sum(known) / 2, 0.0)
 
 
 def local_measure(files: Mapping[str, Path], target: Target, options: MeasureOptions) -> dict[str, Cost]:

@@ -46,7 +46,8 @@ _ABOUT = (
     "`realises` is its speed-up over its MAC ratio: against the plain dense export, and, for the planned "
     "one, against the best dense network. `sgemm peak` is the planned network's share of what a matrix "
     "product reaches on as many threads. `first layer`, where it is dense, is its share of the time, plain "
-    "and planned, by the times that the plan was made from. `planning` is the time it took and the small "
+    "and planned, by the times that the plan was made from (of a network in blocked kernels: by those of "
+    "the others). `planning` is the time it took and the small "
     "models that were timed for it; what earlier rows had timed is not timed again."
 )
 

@@ -227,11 +227,6 @@ def plan_target(
         remote=remote,
         roofline=roofline,
     )
-    blocked = roofline is None and (
-        has_blocked(target, platform.machine(), simd_lanes())
-        if remote is None
-        else remote.has_blocked(target)
-    )
     whole = measure if remote is None else remote.measure
     if target.calibrated and remote is None:
         whole = networks_screened(whole)
@@ -251,8 +246,16 @@ def plan_target(
             progress=progress,
             any_kernels=False,  # integers have one family: of interest are the forms in it
         ).choice
-    blocked = blocked and any_kernels and roofline is None  # which cannot tell kernels apart
+    # A roofline cannot tell kernels apart.
+    blocked = any_kernels and roofline is None and _has_blocked(target, remote)
     return plan(model, pricing, chosen.scope, check, progress, floats, blocked=blocked)
+
+
+def _has_blocked(target: Target, remote: Remote | None) -> bool:
+    """Whether blocked kernels can be tried where ``target`` is timed."""
+    if remote is not None:
+        return remote.has_blocked(target)
+    return has_blocked(target, platform.machine(), simd_lanes())
 
 
 def priced(

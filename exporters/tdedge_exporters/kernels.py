@@ -27,7 +27,7 @@ _X86 = ("x86_64", "amd64")
 #: Lanes of AVX2, the least that has blocked kernels.
 _LANES = 8
 #: So many channels are read as they come. Where an input has more, the plug-in falls back to convolutions by
-#: general matrix products in every layer, which are slow: 288 ms for R3D-18's pointwise factors, 30 ms without.
+#: general matrix products in every layer, which are slow: 288 ms for R3D-18's pointwise factors, else 30 ms.
 _INPUT_CHANNELS = 3
 
 

@@ -1,8 +1,8 @@
 """What decides a plan is timed twice, each time in a process of its own, and the shorter time counts.
 
 Noise only adds. It can last as long as the calls of one file in one process do: the cheapest form of THETIS's
-first convolution once took 72 ms in LiteRT, beside 45 ms in four processes after that, and a plan of 53 ms in
-place of 48 ms was made from it. A part that takes little of the whole cannot do such harm; of a part that
+first convolution once took 72 ms in LiteRT, beside 45 to 55 ms in six processes after that, and a plan of
+58 ms in place of 52 ms was made from it. A part that takes little of the whole cannot do such harm; of a part that
 takes much, every form is a contender that would be chosen if two fifths of its own time were noise.
 """
 

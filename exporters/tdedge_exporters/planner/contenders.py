@@ -2,8 +2,8 @@
 
 Noise only adds. It can last as long as the calls of one file in one process do: the cheapest form of THETIS's
 first convolution once took 72 ms in LiteRT, beside 45 to 55 ms in six processes after that, and a plan of
-58 ms in place of 52 ms was made from it. A part that takes little of the whole cannot do such harm; of a part that
-takes much, every form is a contender that would be chosen if two fifths of its own time were noise.
+58 ms in place of 52 ms was made from it. A part that takes little of the whole cannot do such harm; of a part
+that takes much, every form is a contender that would be chosen if two fifths of its own time were noise.
 """
 
 from __future__ import annotations

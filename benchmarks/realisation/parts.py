@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tdedge_exporters.planner.candidates import Candidate
-from tdedge_exporters.planner.planner import Planned
+from tdedge_exporters.planner.planner import Planned, without_choice
 
 WIDE, POINTWISE, NARROW, GROUPED, MOVES = "wide", "pointwise", "narrow", "grouped", "moves"
 #: Shares of the measured time, at least and at most, that the parts must come to for an account of it.
@@ -34,10 +34,11 @@ REALISES = 0.92
 Parts = Mapping[str, tuple[int, int, float]]
 
 
-def without_choice(planned: Planned) -> list[Candidate]:
+def not_timed(planned: Planned) -> list[Candidate]:
     """Factors of which there was one form only, so that the planner did not time them."""
-    free = [candidate for candidate, ms in planned.options if ms == 0.0]
-    return [candidate for candidate in free if any(unit.kind == "factor" for unit in candidate.units)]
+    offered = [candidate for candidate, _ in planned.options]
+    free = without_choice(offered)
+    return [each for each in offered if id(each) in free and each.units[0].kind == "factor"]
 
 
 def parts_of(
@@ -45,7 +46,7 @@ def parts_of(
 ) -> dict[str, tuple[int, int, float]]:
     """The parts of the chosen plan, or, where that is not used, of the network as it came.
 
-    ``alone_ms``: id of a candidate -> milliseconds, of those :func:`without_choice`.
+    ``alone_ms``: id of a candidate -> milliseconds, of those :func:`not_timed`.
     """
     plain = {
         id(candidate.units[0]): (candidate, alone_ms.get(id(candidate), ms))

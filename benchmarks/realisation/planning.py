@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from benchmarks.realisation.exporting import Exported
-from benchmarks.realisation.parts import parts_of, without_choice
+from benchmarks.realisation.parts import not_timed, parts_of
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
@@ -118,7 +118,7 @@ def _alone_ms(
     planned: Planned, target: Target, table: CostTable, threads: int, effort: str, progress: Progress
 ) -> dict[int, float]:
     """Milliseconds of the candidates that the planner had no need to time, as far as the target runs them."""
-    left = without_choice(planned)
+    left = not_timed(planned)
     opset = planned.model.graph.opset_imports[""]
     pricing, _ = priced(target, table, opset, effort=effort, threads=threads)
     pricing.prepare(left, (), progress)

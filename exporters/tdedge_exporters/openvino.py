@@ -33,10 +33,10 @@ from tdedge_runtimes.privacy import import_openvino
 openvino = import_openvino()
 
 
-#: Layers of the execution graph that sum products.
-_PRODUCTS = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul")
-_INTEGERS = ("i8", "u8")
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
+#: Layers of the execution graph that sum products.
+_PRODUCTS = (*_CONVOLUTIONS, "FullyConnected", "MatMul")
+_INTEGERS = ("i8", "u8")
 #: Family of kernels -> the plug-in's names of them, best first; it passes over those that a machine, or a
 #: convolution, does not have.
 _KERNELS = {

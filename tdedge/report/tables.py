@@ -104,8 +104,7 @@ def plans(manifest: Manifest) -> Table:
         speedup = plan.plain_ms / plan.planned_ms if plan.plain_ms and plan.planned_ms else None
         table.add_row(
             target.target,
-            f"{plan.not_plain} of {plan.pieces} parts"
-            + (f", {plan.kernels} kernels" if plan.kernels else ""),
+            f"{plan.not_plain} of {plan.pieces} parts{_kernels(plan.kernels)}",
             numbers.milliseconds(plan.plain_ms),
             numbers.milliseconds(plan.planned_ms),
             numbers.ratio(speedup),
@@ -114,12 +113,16 @@ def plans(manifest: Manifest) -> Table:
     return table
 
 
+def _kernels(family: str) -> str:
+    return f", {family} kernels" if family else ""
+
+
 def target_plan(plan: TargetPlan) -> Table:
     """How one target executes each chain: what was considered, measured, chosen, and why."""
     from tdedge_exporters.planner.explain import explain
 
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
-    kept = f"{plan.kept} kept" + (f", {plan.kernels} kernels" if plan.kernels else "")
+    kept = f"{plan.kept} kept{_kernels(plan.kernels)}"
     table = _table(
         f"Plan for {plan.target} {plan.runtime_version}, {threads}, effort {plan.effort}: {kept}",
         "chain", "considered", "measured", "plain", "chosen",

@@ -83,7 +83,7 @@ def test_factors_without_a_choice_count_with_the_time_they_take_alone():
     a = net.conv("x", 32, 32, 5, 5, pads=2, groups=32, strides=[3, 3])
     net.conv(net.add("Relu", a), 32, 32, 1, 1)
     planned = plan_target(net.model(), Target("tflite"), CostTable(), roofline=Roofline(100.0, 10.0))
-    (left,) = parts.without_choice(planned)
+    (left,) = parts.not_timed(planned)
     assert left.units[0].factor.groups == 32
     for is_used in (False, True):
         before = parts.parts_of(planned, is_used=is_used, alone_ms={})

@@ -101,7 +101,7 @@ def plan(
     """
     net = network(model, integers=pricing.target.calibrated)
     offered = candidates(net, scope)
-    free = _without_choice(offered)
+    free = without_choice(offered)
     priced = [candidate for candidate in offered if id(candidate) not in free]
     pricing.prepare(priced, possible_conversions(net, offered), progress)
 
@@ -156,7 +156,7 @@ def conversions(net: Network, chosen: Sequence[Candidate]) -> list[tuple[ir.Valu
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _without_choice(offered: Sequence[Candidate]) -> set[int]:
+def without_choice(offered: Sequence[Candidate]) -> set[int]:
     """Candidates that are alone in covering their unit."""
     cover: dict[int, list[Candidate]] = defaultdict(list)
     for candidate in offered:

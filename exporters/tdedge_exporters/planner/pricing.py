@@ -74,13 +74,10 @@ class Pricing:
         progress: Progress = SILENT,
     ) -> None:
         """Time every trial that the candidates and conversions need and the table lacks."""
-        needed: dict[str, Trial] = {}
         pairs = [candidate_trial(candidate, self.opset) for candidate in candidates]
         pairs += [conversion_trial(*conversion, self.opset) for conversion in conversions]
-        for trial, ports in pairs:
-            for each in (trial, *(base_trial(port, self.opset) for port in ports)):
-                if self._known(each) is None:
-                    needed.setdefault(each.sha256, each)
+        trials = (each for pair in pairs for each in self._with_bases(*pair))
+        needed = {each.sha256: each for each in trials if self._known(each) is None}
         if self.roofline is not None:
             for sha256, trial in needed.items():
                 self.predicted[sha256] = Cost(self.roofline.predict_ms(trial.build()))
@@ -89,13 +86,16 @@ class Pricing:
 
     def confirm(self, candidates: Sequence[Candidate], progress: Progress = SILENT) -> bool:
         """Time the trials of candidates, and their bases, again; whether any had been timed once only."""
-        needed: dict[str, Trial] = {}
-        for trial, ports in (candidate_trial(candidate, self.opset) for candidate in candidates):
-            for each in (trial, *(base_trial(port, self.opset) for port in ports)):
-                if self._known(each) is not None and self._again(each) is None:
-                    needed.setdefault(each.sha256, each)
+        pairs = (candidate_trial(candidate, self.opset) for candidate in candidates)
+        trials = (each for pair in pairs for each in self._with_bases(*pair))
+        once = (each for each in trials if self._known(each) is not None and self._again(each) is None)
+        needed = {each.sha256: each for each in once}
         self._in_batches(needed, self._time_again, "Time what decides again", progress)
         return bool(needed)
+
+    def _with_bases(self, trial: Trial, ports: Sequence[Port]) -> list[Trial]:
+        """A trial, and those that its price is told from."""
+        return [trial, *(base_trial(port, self.opset) for port in ports)]
 
     def _in_batches(
         self,
@@ -194,7 +194,7 @@ class Pricing:
         return self._price(*conversion_trial(value, source, target, self.opset))
 
     def _price(self, trial: Trial, ports: Sequence[Port]) -> float:
-        whole, *bases = map(self._ms, (trial, *(base_trial(port, self.opset) for port in ports)))
+        whole, *bases = map(self._ms, self._with_bases(trial, ports))
         known = [base for base in bases if base is not None]
         if whole is None or len(known) < len(bases):
             return IMPOSSIBLE_MS

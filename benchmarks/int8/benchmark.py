@@ -42,14 +42,15 @@ _ABOUT = (
     "the calibration samples; beside it those without equalisation, and with ranges from min to max. "
     "`smaller` is float32 bytes over int8 bytes, both planned. `on integers` is the share of the products "
     "with constant weights that the runtime executes so. Weights of all networks but the trained ones are "
-    "random, as are their inputs (seeded, standard normal): their times are those of real networks, their "
-    "SQNR and classes say how rounding adds up and no more, and their chains, all channels alike, have "
-    "nothing to equalise; THETIS ends in a softmax, so that one sample of undecided class makes its SQNR. "
-    "Trained ones are decomposed and reconstructed on data without labels, not tuned; the clips that "
-    "trained-r3d is judged on have half as much noise again as those that it is calibrated on. Peers "
-    "quantise on the same samples. Where all products on integers have less than 30 dB (3-D networks) or "
-    "35 dB (2-D), a table of its own has what is left of the speed when as many stay float32 as the ratio "
-    "needs, to judge by the calibration samples (`--min-sqnr`)."
+    "random, as are their inputs (seeded, standard normal; synthetic clips for THETIS): their times are "
+    "those of real networks, their SQNR and classes say how rounding adds up and no more, and their chains, "
+    "all channels alike, have nothing to equalise. "
+    "Trained ones are decomposed and reconstructed on data without labels, not tuned; they are calibrated "
+    "and judged on different samples of their test data, others on 32 and 32 inputs, C3D and the 3-D ResNets "
+    "on 8 and 8. Peers quantise on the same samples. Where all products on integers have less than "
+    "30 dB (3-D networks) or 35 dB (2-D), a table of its own has what is left of the speed when as many stay "
+    "float32 as the ratio needs, to judge by the calibration samples (`--min-sqnr`), in the forms that are "
+    "the fastest then."
 )
 
 

@@ -32,10 +32,9 @@ from tdedge.errors import GateError, TdedgeError
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
-from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.timing import lower_to_time
-from tdedge_exporters.planning import FAILED, Planning, plan_network
-from tdedge_exporters.quantiser import Equalised, better
+from tdedge_exporters.planning import FAILED, Planning, Way, ways
+from tdedge_exporters.quantiser import Equalised, better, fastest, timer
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -122,11 +121,11 @@ class Makers:
         floats, integers = Target(runtime), Target(runtime, "int8")
         made.paths[DENSE] = self._plain(self.dense, self.place.kept / self.case.network, floats)
         made.paths[DENSE_INT8], made.quality[DENSE_INT8] = self._dense_int8(integers)
-        planned, *_ = self._planned(ir.load(self.decomposed.rewritten), floats)
+        ((planned, _), *_), _ = self._planned(ir.load(self.decomposed.rewritten), floats)
         made.paths[PLANNED] = lowering.lower(planned, _new(folder / "planned"), floats).entry
-        source = self._int8(made, integers, folder)
+        found = self._int8(made, integers, folder)
         if not self.place.quick:
-            self._strict(made, source, integers, folder)
+            self._strict(made, found, integers, folder)
         if self.place.quick and axes(self.case.network) == 3:
             return made
         self._try(made, FLOAT_PLAN, lambda: self._timed(planned, folder / "float-plan", integers))
@@ -137,16 +136,16 @@ class Makers:
             self._peer(made, name, runtime, sources, folder / name.partition(" ")[0])
         return made
 
-    def _int8(self, made: Files, target: Target, folder: Path) -> ir.Model:
+    def _int8(self, made: Files, target: Target, folder: Path) -> tuple[Way, ...]:
         """The planned int8 network, and in quality alone what it is without parts of it.
 
         Returns:
-            The float32 network that it was made of.
+            How the runtime may execute it.
         """
-        planned, plan, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
+        found, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
-        calibration = self.samples.calibration
-        chosen = better(planned, plan, self.equalised, calibration, Int8(), self.place.progress)
+        calibration, (planned, plan) = self.samples.calibration, found[0]
+        chosen = better(planned, plan, self.equalised, calibration, Int8(), target, self.place.progress)
         made.quantising_s = time.monotonic() - start
         quantised, made.equalised = chosen.quantised, chosen.links
         made.kept = dict(quantised.report.kept)
@@ -160,14 +159,16 @@ class Makers:
                 self._quantised(other, settings).model, _new(folder / label.replace(" ", "-")), target
             ).entry
             made.quality[label] = self._judged(target.runtime, path)
-        return chosen.source
+        return found
 
-    def _strict(self, made: Files, source: ir.Model, target: Target, folder: Path) -> None:
+    def _strict(self, made: Files, found: Sequence[Way], target: Target, folder: Path) -> None:
         """The network with the ratio that is asked for, where it has less with all products on integers."""
         least_db, ratio = SQNR_DB[axes(self.case.network)], made.quality[INT8].sqnr_db
         if ratio is None or ratio >= least_db:
             return
-        quantised = self._quantised(source, Int8(min_sqnr_db=least_db).with_margin())
+        settings, calibration = Int8(min_sqnr_db=least_db).with_margin(), self.samples.calibration
+        times, progress = timer(self.place.planning), self.place.progress
+        quantised = fastest(found, self.equalised, calibration, settings, target, times, progress).quantised
         made.kept_strict = dict(quantised.report.kept)
         made.paths[STRICT] = lowering.lower(quantised.model, _new(folder / "strict"), target).entry
         made.quality[STRICT] = self._judged(target.runtime, made.paths[STRICT])
@@ -199,7 +200,8 @@ class Makers:
         model = ir.load(self.dense.rewritten)
         feeds = networks.samples(self.case.network, model)
         equal = Equalised.of(model, feeds.calibration, self.place.progress)
-        made = better(model, None, equal, feeds.calibration, Int8(), self.place.progress)
+        any_runtime = Target("onnxruntime", "int8")
+        made = better(model, None, equal, feeds.calibration, Int8(), any_runtime, self.place.progress)
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
         return made.quantised.model, feeds.held_out, exact
 
@@ -213,12 +215,13 @@ class Makers:
             return path
         return lowering.lower(ir.load(exported.rewritten), _new(folder / "plain"), target).entry
 
-    def _planned(self, model: ir.Model, target: Target) -> tuple[ir.Model, TargetPlan | None, float]:
+    def _planned(self, model: ir.Model, target: Target) -> tuple[tuple[Way, ...], float]:
         start = time.monotonic()
-        planned, plan = plan_network(model, target, self.place.planning, self.place.progress)
+        found = ways(model, target, self.place.planning, self.place.progress)
+        _, plan = found[0]
         if plan is not None and plan.why.startswith(FAILED):
             raise GateError(f"{target}: {plan.why}")
-        return planned, plan, time.monotonic() - start
+        return found, time.monotonic() - start
 
     def _quantised(self, model: ir.Model, settings: Int8) -> Quantised:
         return quantize(model, self.samples.calibration, settings, self.place.progress)

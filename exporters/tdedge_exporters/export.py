@@ -42,9 +42,9 @@ from tdedge_exporters.passes.record import PassRecord
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.pricing import Measure, local_measure
 from tdedge_exporters.planner.remote import Remote
-from tdedge_exporters.planning import Planning, plan_network
+from tdedge_exporters.planning import Planning, ways
 from tdedge_exporters.prepare import Source, prepare
-from tdedge_exporters.quantiser import Quantiser
+from tdedge_exporters.quantiser import Quantiser, timer
 from tdedge_exporters.quantize.quantize import Quantised
 from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.settings import Int8
@@ -179,15 +179,17 @@ def export(
     quality, warnings = {}, list(data.warnings if data else ())
     with atomic_folder(output, force=force) as folder:
         planned = {
-            target: plan_network(model, target, planning, progress)
+            target: ways(model, target, planning, progress)
             for target in track(((str(t), t) for t in targets), progress, "Plan", len(targets))
         }
-        plans = {str(target): made for target, (_, made) in planned.items() if made is not None}
+        plans = {str(target): made for target, ((_, made), *_) in planned.items() if made is not None}
         entries = []
         for target in track(((str(t), t) for t in targets), progress, "Lower and verify", len(targets)):
-            graph, forms_used = planned[target]
-            made = quantiser.quantised(graph, forms_used, target)
+            graph, _ = planned[target][0]
+            made = quantiser.quantised(planned[target], target, timer(planning))
             quantised = made.quantised if made else None
+            if made is not None and made.plan is not None:
+                plans[str(target)] = made.plan
             lowered = lowering.lower(quantised.model if quantised else graph, folder, target, options)
             verdict = _judge(reference, judged, lowered, tolerance, int8.min_sqnr_db, quantised)
             entry = target_entry(folder, lowered, verdict, plans.get(str(target)))
@@ -195,8 +197,8 @@ def export(
                 quality[str(target)] = report = made.quantised.report
                 entry = with_quality(folder, entry, report, made.links, len(judged.inputs))
                 if planning.measures(target):
-                    beside, _ = planned.get(Target(target.runtime), (model, None))
-                    gain = worth(lowered, dict.fromkeys((graph, model, beside)), planning)
+                    ((beside, _), *_) = planned.get(Target(target.runtime), ((model, None),))
+                    gain = worth(lowered, dict.fromkeys((made.source, model, beside)), planning)
                     entry = with_worth(entry, gain)
                     if not isinstance(gain, Worth) or not gain.is_faster:
                         warnings.append(f"{target}: {gain}")

@@ -13,13 +13,17 @@ from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner import costs, plan
-from tdedge_exporters.planner.efforts import EFFORTS
+from tdedge_exporters.planner.efforts import EFFORTS, settings
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planner.planner import here, plan_target
 from tdedge_exporters.planner.pricing import Measure, local_measure
 from tdedge_exporters.planner.remote import Remote
 from tdedge_exporters.planner.units import refusal
 from tdedge_runtimes.errors import RuntimesError
+from tdedge_runtimes.measure import MeasureOptions
+
+#: A network in the forms that a target executes, and the plan; no plan where none was asked for.
+Way = tuple[ir.Model, TargetPlan | None]
 
 #: Begin of the reason of a plan whose measuring failed.
 FAILED = "not planned, measuring failed"
@@ -60,15 +64,25 @@ class Planning:
         """Whether a target is timed, and not only executed as an earlier plan says."""
         return self.effort != "none" and str(target) not in self.forms
 
+    def whole(self, target: Target) -> tuple[Measure, MeasureOptions]:
+        """What times whole networks, and how."""
+        how = settings(self.effort, target, threads=self.threads)
+        if self.remote is None:
+            return self.measure, how.check
+        return self.remote.measure, self.remote.settings(how).check
+
     def known_times(self) -> AbstractContextManager[costs.CostTable]:
         """The table of known times."""
         return costs.open_table(self.cost_table) if self.cost_table else costs.users_table()
 
 
-def plan_network(
-    model: ir.Model, target: Target, planning: Planning, progress: Progress = SILENT
-) -> tuple[ir.Model, TargetPlan | None]:
-    """The network to lower for ``target``, and its plan; no plan where none was asked for.
+def plan_network(model: ir.Model, target: Target, planning: Planning, progress: Progress = SILENT) -> Way:
+    """The network to lower for ``target``: the first of :func:`ways`, which raises the same."""
+    return ways(model, target, planning, progress)[0]
+
+
+def ways(model: ir.Model, target: Target, planning: Planning, progress: Progress = SILENT) -> tuple[Way, ...]:
+    """How ``target`` executes a network: the fastest way that was found, then others that are near.
 
     Where a measurement fails the network stays as it came, and the plan says why.
 
@@ -78,14 +92,14 @@ def plan_network(
         DeviceError: it was lost.
     """
     if (known := planning.forms.get(str(target))) is not None:
-        return plan.replay(model, known), known.model_copy(update={"replayed": True})
+        return ((plan.replay(model, known), known.model_copy(update={"replayed": True})),)
     if planning.effort == "none":
-        return model, None
+        return ((model, None),)
     remote = planning.remote
     place = here(target, planning.threads) if remote is None else remote.place(target, planning.threads)
     device = remote.name if remote else ""
     if (reason := refusal(model)) is not None:
-        return model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}", device)
+        return ((model, plan.unplanned(target, place, planning.effort, f"not planned: {reason}", device)),)
     with planning.known_times() as table:
         try:
             planned = plan_target(
@@ -100,5 +114,8 @@ def plan_network(
             )
         except RuntimesError as error:
             reason = f"{FAILED}: {error.message}"
-            return model, plan.unplanned(target, place, planning.effort, reason, device)
-    return planned.model, plan.of(planned, target, place, planning.effort, remote)
+            return ((model, plan.unplanned(target, place, planning.effort, reason, device)),)
+    return tuple(
+        (one.model, plan.of(one, target, place, planning.effort, remote))
+        for one in (planned, *planned.runners_up)
+    )

@@ -4,25 +4,39 @@ The network is equalised once, which changes no output. Which of the two rounds 
 that a target executes, so the plan, made for shapes and not for weights, is applied to both, both are
 quantised, and the one with the better signal-to-noise ratio on calibration data that ranges were not found on
 is kept; where products may stay float32 for a ratio that is asked for, the one where they take less time.
+
+Where some must, the forms that are the fastest with everything on integers need not be the fastest any more:
+few large products leave little choice of what stays. Then every way that the planner found near is
+quantised for the ratio, and the one that takes the least time as it would be shipped is kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import onnx_ir as ir
 
 from tdedge.progress import SILENT, Progress
+from tdedge_exporters import lowering
 from tdedge_exporters.calibration import Calibration
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.plan import TargetPlan, replay
+from tdedge_exporters.planning import Planning, Way
 from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.grids import Array
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
+from tdedge_runtimes.errors import RuntimesError
+
+#: Median latencies in milliseconds of networks on integers, timed side by side on a target.
+Times = Callable[[Sequence[ir.Model], Target], Sequence[float]]
+#: Runtimes whose products give nothing but integers.
+_GIVES_INTEGERS = ("tflite",)
 
 
 @dataclass(frozen=True)
@@ -33,11 +47,13 @@ class Made:
         quantised: the graph, and what rounding cost.
         source: the float32 graph it was made of.
         links: how many of its links were rescaled.
+        plan: what says its forms; None where it was not planned.
     """
 
     quantised: Quantised
     source: ir.Model
     links: int
+    plan: TargetPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ def better(
     other: Equalised | None,
     samples: Sequence[Mapping[str, Array]],
     settings: Int8,
+    target: Target,
     progress: Progress = SILENT,
 ) -> Made:
     """A planned graph on integers, or its equalised twin where that is better.
@@ -77,16 +94,83 @@ def better(
         other: the same network equalised; None to leave its channels as they are.
         samples: calibration data, one feed each.
         settings: how both are quantised.
+        target: what executes them.
         progress: told about the calibration.
 
     Raises:
         UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
     """
-    plain = Made(quantize(planned, samples, settings, progress), planned, 0)
+
+    def made(model: ir.Model, links: int) -> Made:
+        rounds_edges = target.runtime in _GIVES_INTEGERS
+        quantised = quantize(model, samples, settings, progress, rounds_edges=rounds_edges)
+        return Made(quantised, model, links, plan)
+
+    plain = made(planned, 0)
     if other is None or not other.links:
         return plain
     twin = other.model if plan is None else replay(other.model, plan)
-    return max(plain, Made(quantize(twin, samples, settings, progress), twin, other.links), key=_worth)
+    return max(plain, made(twin, other.links), key=_worth)
+
+
+def fastest(
+    ways: Sequence[Way],
+    other: Equalised | None,
+    samples: Sequence[Mapping[str, Array]],
+    settings: Int8,
+    target: Target,
+    times: Times,
+    progress: Progress = SILENT,
+) -> Made:
+    """The way that takes the least time with the ratio that is asked for; the first where all are integers.
+
+    Args:
+        ways: how the target executes the network, the fastest on integers first.
+        other: the network equalised; None to leave its channels as they are.
+        samples: calibration data, one feed each.
+        settings: how all are quantised.
+        target: what executes them.
+        times: times the networks; where it cannot, the first is kept.
+        progress: told about the calibration.
+
+    Raises:
+        UsageError: as :func:`better`.
+        DeviceError: the device was lost.
+    """
+    first = better(*ways[0], other, samples, settings, target, progress)
+    if not first.quantised.kept_ms or len(ways) == 1:
+        return first
+    made = [first, *(better(*way, other, samples, settings, target, progress) for way in ways[1:])]
+    try:
+        timed = times([one.quantised.model for one in made], target)
+    except RuntimesError:
+        return first
+    least, best = min(zip(timed, made, strict=True), key=lambda pair: pair[0])
+    if best.plan is None or best is first:
+        return best
+    kept, others = (len(one.quantised.report.kept) for one in (best, first))
+    why = (
+        f"faster with as many products in float32 as the ratio needs: {least:.2f} ms with {kept}, the forms "
+        f"that are the fastest with all on integers {timed[0]:.2f} ms with {others}"
+    )
+    return replace(best, plan=best.plan.model_copy(update={"why": why}))
+
+
+def timer(planning: Planning) -> Times:
+    """Times networks as an export times whole ones."""
+
+    def times(models: Sequence[ir.Model], target: Target) -> list[float]:
+        measure, options = planning.whole(target)
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {}
+            for index, model in enumerate(models):
+                folder = Path(scratch) / str(index)
+                folder.mkdir()
+                files[str(index)] = lowering.lower(model, folder, target).entry
+            costs = measure(files, target, options)
+        return [costs[label].median_ms for label in files]
+
+    return times
 
 
 def _worth(made: Made) -> tuple[float, float]:
@@ -112,11 +196,12 @@ class Quantiser:
     ) -> None:
         self.model, self.data, self.settings, self.progress = model, data, settings, progress
 
-    def quantised(self, planned: ir.Model, plan: TargetPlan | None, target: Target) -> Made | None:
-        """A target's planned graph on integers; None for a target of floats."""
+    def quantised(self, ways: Sequence[Way], target: Target, times: Times) -> Made | None:
+        """A target's planned graph on integers, see :func:`fastest`; None for a target of floats."""
         if not target.calibrated or self.data is None:
             return None
-        return better(planned, plan, self._equalised, self.data.samples, self.settings, self.progress)
+        samples = self.data.samples
+        return fastest(ways, self._equalised, samples, self.settings, target, times, self.progress)
 
     @cached_property
     def _equalised(self) -> Equalised | None:

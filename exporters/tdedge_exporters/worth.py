@@ -18,7 +18,6 @@ import onnx_ir as ir
 from tdedge.errors import UnsupportedError
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Lowered, Target
-from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.screening import few_calls
 from tdedge_exporters.planning import Planning
 from tdedge_runtimes.errors import RuntimesError
@@ -70,10 +69,7 @@ def worth(lowered: Lowered, floats: Iterable[ir.Model], planning: Planning) -> W
         DeviceError: the device was lost.
     """
     target, remote = lowered.target, planning.remote
-    how = settings(planning.effort, target, threads=planning.threads)
-    if remote is not None:
-        how = remote.settings(how)
-    measure = planning.measure if remote is None else remote.measure
+    measure, options = planning.whole(target)
     with tempfile.TemporaryDirectory() as scratch:
         files = {_INTEGERS: lowered.entry}
         for index, model in enumerate(floats):
@@ -87,10 +83,10 @@ def worth(lowered: Lowered, floats: Iterable[ir.Model], planning: Planning) -> W
             return f"int8 was not timed beside float32: {target.runtime} cannot run the network in float32"
         try:
             others = {label: path for label, path in files.items() if label != _INTEGERS}
-            rough = measure(others, target, few_calls(how.check)) if len(others) > 1 else {}
+            rough = measure(others, target, few_calls(options)) if len(others) > 1 else {}
             best = min(others, key=lambda label: rough[label].median_ms if rough else 0.0)
             pair = {label: files[label] for label in (_INTEGERS, best)}
-            costs = measure(pair, target, how.check)
+            costs = measure(pair, target, options)
         except RuntimesError as error:
             return f"int8 was not timed beside float32: {error.message}"
     where = "here" if remote is None else f"on {remote.name}"

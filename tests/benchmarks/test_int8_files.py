@@ -192,7 +192,7 @@ def test_peers_of_a_runtime():
 
 def test_samples_of_random_networks_are_seeded_and_apart(network):
     first, again = networks.samples("image_net", network), networks.samples("image_net", network)
-    assert [len(first.calibration), len(first.held_out)] == list(networks.RANDOM_SAMPLES)
+    assert (len(first.calibration), len(first.held_out)) == networks.RANDOM_SAMPLES
     for one, other in zip(first.calibration, again.calibration, strict=True):
         assert np.array_equal(one["x"], other["x"])
     assert not any(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from support.counted import Counted
 from support.eight_bits import samples
@@ -11,10 +12,19 @@ from support.graphs import Net, assert_close, ops, run
 from tdedge_exporters import quantiser
 from tdedge_exporters.calibration import Calibration
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.costs import Cost
+from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planning import Planning, plan_network
-from tdedge_exporters.quantiser import Equalised, Quantiser, better
+from tdedge_exporters.quantiser import Equalised, Quantiser, better, fastest, timer
 from tdedge_exporters.quantize.quantize import quantize
 from tdedge_exporters.quantize.settings import Int8
+from tdedge_runtimes.errors import RuntimesError
+
+ORT = Target("onnxruntime", "int8")
+
+
+def untimed(models, target):
+    raise AssertionError("nothing is to be timed")
 
 
 def chain(spread, seed=0):
@@ -36,8 +46,8 @@ def test_the_equalised_twin_has_the_forms_of_the_plan(tmp_path, effort):
     planned, plan = plan_network(model, target, planning)
     feeds = samples(model, 8)
     data = Calibration(tuple(feeds[:6]), tuple(feeds[6:]))
-    made = Quantiser(model, data, Int8()).quantised(planned, plan, target)
-    plain = Quantiser(model, data, Int8(equalise=False)).quantised(planned, plan, target)
+    made = Quantiser(model, data, Int8()).quantised([(planned, plan)], target, untimed)
+    plain = Quantiser(model, data, Int8(equalise=False)).quantised([(planned, plan)], target, untimed)
     assert (made.links, plain.links) == (1, 0)
     assert plain.source is planned
     assert ops(made.source) == ops(planned)
@@ -50,9 +60,9 @@ def test_the_equalised_twin_has_the_forms_of_the_plan(tmp_path, effort):
 def test_a_twin_that_rounds_worse_is_left():
     model, worse = chain(1.0), chain(100.0)
     feeds = samples(model, 6)
-    made = better(model, None, Equalised(worse, 1), feeds, Int8())
+    made = better(model, None, Equalised(worse, 1), feeds, Int8(), ORT)
     assert (made.links, made.source) == (0, model)
-    other = better(worse, None, Equalised(model, 1), feeds, Int8())
+    other = better(worse, None, Equalised(model, 1), feeds, Int8(), ORT)
     assert (other.links, other.source) == (1, model)
 
 
@@ -62,26 +72,96 @@ def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monke
     feeds = samples(model, 6)
     known = {id(model): (30.0, 35.0), id(twin): (40.0, 25.0)}
 
-    def quantised(graph, *arguments):
+    def quantised(graph, *arguments, **options):
         made = quantize(graph, feeds, Int8())
         seen, others = known[id(graph)]
         return replace(made, report=replace(made.report, sqnr_db=seen), expected_db=others)
 
     monkeypatch.setattr(quantiser, "quantize", quantised)
-    assert better(model, None, Equalised(twin, 1), feeds, Int8()).source is model
-    assert better(twin, None, Equalised(model, 1), feeds, Int8()).source is model
+    assert better(model, None, Equalised(twin, 1), feeds, Int8(), ORT).source is model
+    assert better(twin, None, Equalised(model, 1), feeds, Int8(), ORT).source is model
 
 
 def test_less_work_in_float32_is_better_than_more_decibels():
     model, worse = chain(1.0), chain(100.0)
     feeds = samples(model, 6)
-    floor = better(model, None, None, feeds, Int8()).quantised.expected_db - 1
-    made = better(worse, None, Equalised(model, 1), feeds, Int8(min_sqnr_db=floor))
+    floor = better(model, None, None, feeds, Int8(), ORT).quantised.expected_db - 1
+    made = better(worse, None, Equalised(model, 1), feeds, Int8(min_sqnr_db=floor), ORT)
     assert made.links == 1
     assert made.quantised.report.kept == {}
-    alone = better(worse, None, None, feeds, Int8(min_sqnr_db=floor))
+    alone = better(worse, None, None, feeds, Int8(min_sqnr_db=floor), ORT)
     assert alone.quantised.report.kept
 
 
+def ways_of(model, forms):
+    """``model`` as it came, and again under a plan of its own."""
+    plan = TargetPlan(
+        target=str(ORT), runtime_version="1", machine="m", threads=1, effort="low", kept="plain", why="first"
+    )
+    return [(model, plan), *((form, plan.model_copy(update={"why": "second"})) for form in forms)]
+
+
+@pytest.mark.parametrize(("times_ms", "best"), [((5.0, 4.0), 1), ((4.0, 5.0), 0)])
+def test_of_near_ways_the_one_that_is_faster_at_the_ratio_is_kept(times_ms, best):
+    model, twin = chain(100.0), chain(100.0)
+    feeds, asked = samples(model, 6), []
+    settings = Int8(min_sqnr_db=better(model, None, None, feeds, Int8(), ORT).quantised.expected_db + 1)
+
+    def times(models, target):
+        asked.append(models)
+        assert target == ORT
+        return times_ms
+
+    ways = ways_of(model, [twin])
+    made = fastest(ways, None, feeds, settings, ORT, times)
+    assert [len(models) for models in asked] == [2]
+    assert made.quantised.model is asked[0][best]
+    assert made.source is (model, twin)[best]
+    kept = len(made.quantised.report.kept)
+    assert kept > 0
+    assert made.plan.why == (
+        f"faster with as many products in float32 as the ratio needs: 4.00 ms with {kept}, the forms that "
+        f"are the fastest with all on integers 5.00 ms with {kept}"
+        if best
+        else "first"
+    )
+
+
+def test_nothing_is_timed_where_all_are_integers_or_there_is_one_way():
+    model = chain(1.0)
+    feeds = samples(model, 6)
+    ways = ways_of(model, [chain(1.0)])
+    assert fastest(ways, None, feeds, Int8(), ORT, untimed).source is model
+    strict = Int8(min_sqnr_db=90)
+    assert fastest(ways[:1], None, feeds, strict, ORT, untimed).quantised.kept_ms > 0
+
+
+def test_where_timing_fails_the_first_way_is_kept():
+    model = chain(1.0)
+
+    def broken(models, target):
+        raise RuntimesError("the worker ended")
+
+    ways = ways_of(model, [chain(1.0)])
+    made = fastest(ways, None, samples(model, 6), Int8(min_sqnr_db=90), ORT, broken)
+    assert (made.source, made.plan) == ways[0]
+
+
+def test_networks_are_timed_as_they_would_be_shipped(tmp_path):
+    model = chain(1.0)
+    made = better(model, None, None, samples(model, 6), Int8(), ORT)
+    seen = []
+
+    def measure(files, target, options):
+        seen.extend(ops(ir.load(path)) for path in files.values())
+        return {label: Cost(float(label) + 1) for label in files}
+
+    planning = Planning("low", cost_table=tmp_path / "costs.sqlite", measure=measure)
+    assert timer(planning)([made.quantised.model, made.quantised.model], ORT) == [1.0, 2.0]
+    assert [found["QuantizeLinear"] for found in seen] == [3, 3]
+
+
 def test_targets_of_floats_are_not_quantised():
-    assert Quantiser(chain(1.0), None, Int8()).quantised(chain(1.0), None, Target("tflite")) is None
+    assert (
+        Quantiser(chain(1.0), None, Int8()).quantised([(chain(1.0), None)], Target("tflite"), untimed) is None
+    )

@@ -30,6 +30,9 @@ LEAST_SAVING = 0.01
 #: Savings up to here are within reach of noise: the check is made twice.
 CLOSE = 0.05
 
+#: Networks that take at most so many times as long as the fastest are told beside it.
+NEAR = 1.5
+
 #: The network as it came, in the forms that cost least, and in those of float32.
 PLAIN, PLANNED, LENT = "plain", "planned", "in the forms of float32"
 #: The first two in blocked kernels.
@@ -83,6 +86,14 @@ def kept(timed: Mapping[str, Cost]) -> str:
 def fastest(timed: Mapping[str, Cost]) -> str:
     """The label of the fastest network but the one as it came."""
     return min((label for label in timed if label != PLAIN), key=lambda label: timed[label].median_ms)
+
+
+def runners_up(timed: Mapping[str, Cost]) -> list[str]:
+    """Labels of the networks that are not kept and yet near, the runtime's own kernels in all of them."""
+    label = kept(timed)
+    most = NEAR * timed[label].median_ms if timed else 0.0
+    near = [other for other, cost in timed.items() if other != label and cost.median_ms <= most]
+    return sorted(set(near).difference(IN_BLOCKED.values()), key=lambda other: timed[other].median_ms)
 
 
 def remembered(check: Check, table: CostTable, place: Place) -> Check:

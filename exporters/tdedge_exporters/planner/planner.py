@@ -6,7 +6,7 @@ import contextlib
 import platform
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -26,6 +26,7 @@ from tdedge_exporters.planner.checks import (
     kept,
     predictor,
     remembered,
+    runners_up,
 )
 from tdedge_exporters.planner.contenders import contenders
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
@@ -60,6 +61,7 @@ class Planned:
             networks then always do.
         lanes: SIMD lanes that were planned for.
         kept: the label in ``checked_ms`` of the network that is kept.
+        runners_up: the other networks that take little longer, as if each of them were kept.
     """
 
     model: ir.Model
@@ -71,6 +73,7 @@ class Planned:
     is_predicted: bool = False
     lanes: int = 16
     kept: str = PLAIN
+    runners_up: tuple[Planned, ...] = ()
 
     @property
     def is_lent(self) -> bool:
@@ -127,20 +130,23 @@ def plan(
         with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
             for _ in track([("", None)], progress, "Time the whole network", 1):
                 timed = check(models)
-    label = kept(timed)
-    searched = choices[LENT if label == LENT else PLANNED]
-    as_it_came = PLANNED in models and label in (PLAIN, IN_BLOCKED[PLAIN])
-    return Planned(
-        model=models[label],
-        choice=first if as_it_came else searched,
-        options=tuple(zip(offered, costs, strict=True)),
-        checked_ms=timed,
-        searched=searched,
-        conversions=tuple((*e, pricing.conversion_ms(*e)) for e in conversions(net, searched.chosen)),
-        is_predicted=bool(pricing.predicted),
-        lanes=scope.lanes,
-        kept=label,
-    )
+
+    def planned(label: str) -> Planned:
+        searched = choices[LENT if label == LENT else PLANNED]
+        as_it_came = PLANNED in models and label in (PLAIN, IN_BLOCKED[PLAIN])
+        return Planned(
+            model=models[label],
+            choice=first if as_it_came else searched,
+            options=tuple(zip(offered, costs, strict=True)),
+            checked_ms=timed,
+            searched=searched,
+            conversions=tuple((*e, pricing.conversion_ms(*e)) for e in conversions(net, searched.chosen)),
+            is_predicted=bool(pricing.predicted),
+            lanes=scope.lanes,
+            kept=label,
+        )
+
+    return replace(planned(kept(timed)), runners_up=tuple(planned(label) for label in runners_up(timed)))
 
 
 def _is_native(choice: Choice) -> bool:

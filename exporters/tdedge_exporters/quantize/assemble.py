@@ -46,7 +46,12 @@ class Assembled:
 
 
 def assemble(
-    model: ir.Model, statistics: Mapping[str, Statistics], settings: Int8, keep: Collection[str]
+    model: ir.Model,
+    statistics: Mapping[str, Statistics],
+    settings: Int8,
+    keep: Collection[str],
+    *,
+    rounds_edges: bool = False,
 ) -> Assembled:
     """The QDQ graph of a float32 one.
 
@@ -55,6 +60,8 @@ def assemble(
         statistics: see :func:`seen`.
         settings: how ranges are found, and whether biases are corrected.
         keep: names of products that stay float32.
+        rounds_edges: put results that leave the integers on their grids too, as a runtime does whose products
+            give nothing but integers.
     """
     found = scheme(model, keep)
     grids = _grids(model, found, statistics, settings.method)
@@ -62,6 +69,8 @@ def assemble(
     if settings.correct_bias:
         source = model.clone()
         corrected = bias.correct(source, grids, statistics)
+    if rounds_edges:
+        grids = replace(grids, edges=set())
     return Assembled(insert(source, grids), grids, len(found.products), corrected)
 
 

@@ -43,6 +43,7 @@ class Judge:
         feeds: calibration samples.
         statistics: of all of them.
         keep: products that stay float32 in any case.
+        rounds_edges: whether products give nothing but integers; see :func:`assemble`.
     """
 
     def __init__(
@@ -51,8 +52,11 @@ class Judge:
         feeds: Sequence[Mapping[str, Array]],
         statistics: Mapping[str, Statistics],
         keep: Collection[str],
+        *,
+        rounds_edges: bool = False,
     ) -> None:
         self._model, self._feeds, self._statistics, self._keep = model, feeds, statistics, tuple(keep)
+        self._rounds_edges = rounds_edges
 
     def expected_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
         """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
@@ -63,7 +67,8 @@ class Judge:
         return self._ratio(self._few, settings, keep)
 
     def _ratio(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> float:
-        made = assemble(self._model, fold.statistics, settings, (*self._keep, *keep))
+        kept = (*self._keep, *keep)
+        made = assemble(self._model, fold.statistics, settings, kept, rounds_edges=self._rounds_edges)
         found = fold.exact.sqnr_db(made.model)
         return math.inf if found is None else found
 

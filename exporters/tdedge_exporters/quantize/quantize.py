@@ -52,6 +52,8 @@ def quantize(
     samples: Sequence[Mapping[str, Array]],
     settings: Int8 | None = None,
     progress: Progress = SILENT,
+    *,
+    rounds_edges: bool = False,
 ) -> Quantised:
     """Quantise a float32 graph to int8.
 
@@ -60,6 +62,7 @@ def quantize(
         samples: calibration data, one feed each.
         settings: how.
         progress: told about the calibration.
+        rounds_edges: judge it for a runtime whose products give nothing but integers.
 
     Raises:
         UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
@@ -69,7 +72,7 @@ def quantize(
     whole = for_integers(model)
     _check_names(whole, chosen.keep)
     statistics = seen(whole, feeds, chosen.keep, progress)
-    judge = Judge(whole, feeds, statistics, chosen.keep)
+    judge = Judge(whole, feeds, statistics, chosen.keep, rounds_edges=rounds_edges)
     expected_db = None
     if chosen.method == BEST:
         method, expected_db = _best_method(judge, chosen)

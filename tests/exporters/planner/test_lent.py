@@ -148,6 +148,23 @@ def test_the_slower_one_is_not(planned_ms, lent_ms, kept, why):
     assert (made.model is model) == (kept == "plain")
 
 
+@pytest.mark.parametrize(
+    ("plain_ms", "others"),
+    [(9.0, {PLANNED: "planned", PLAIN: "plain"}), (20.0, {PLANNED: "planned"})],
+)
+def test_what_is_near_can_be_had_too(plain_ms, others):
+    """As if it were kept: with a document of its own, which is replayed to the same network."""
+    net, model, made, _ = planned(**{PLAIN: plain_ms, PLANNED: 8.0, LENT: 7.0})
+    x = net.sample()
+    assert [each.kept for each in made.runners_up] == list(others)
+    for each in made.runners_up:
+        document = plans.of(each, INT8, here(INT8, 1), "normal")
+        assert document.kept == others[each.kept]
+        assert_close(run(each.model, x), run(model, x))
+        assert ops(plans.replay(model, document)) == ops(each.model) != ops(made.model)
+        assert each.runners_up == ()
+
+
 @pytest.mark.parametrize(("effort", "precisions"), [("low", ["int8"]), ("normal", ["float32", "int8"])])
 def test_float32_is_planned_before_integers_but_at_low_effort(effort, precisions):
     asked = []

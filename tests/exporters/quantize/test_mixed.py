@@ -89,6 +89,22 @@ def test_the_ratio_is_that_of_samples_to_come():
     assert all(f"for {wanted:g} dB" in why for why in made.report.kept.values())
 
 
+def test_what_a_runtime_rounds_at_the_end_is_part_of_the_noise():
+    """A classifier's scores leave the integers at once; TensorFlow Lite has them on a grid before."""
+    model = residual()
+    feeds = samples(model, 16)
+    others = [name for name in products(model) if name != "n_y"]
+    free, rounded = (
+        quantize(model, feeds, Int8(keep=tuple(others)), rounds_edges=rounds) for rounds in (False, True)
+    )
+    assert free.expected_db > rounded.expected_db + 1
+    assert free.grids.edges == rounded.grids.edges == {"y"}, "the graph is the same"
+    floor = (free.expected_db + rounded.expected_db) / 2
+    strict = Int8(keep=tuple(others), min_sqnr_db=floor)
+    assert set(quantize(model, feeds, strict).report.kept) == set(others)
+    assert set(quantize(model, feeds, strict, rounds_edges=True).report.kept) == {*others, "n_y"}
+
+
 def test_the_product_that_spoils_the_outputs_stays_float():
     model = spoilt()
     feeds = samples(model, 8)

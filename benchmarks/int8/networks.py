@@ -38,7 +38,7 @@ Feed = Mapping[str, NDArray[np.float32]]
 _SEED = 0
 #: (for calibration, held out) of random inputs, fewer for networks that take long, and of data.
 RANDOM_SAMPLES, FEWER_SAMPLES, DATA_SAMPLES = (32, 32), (8, 8), (32, 64)
-_LONG = ("c3d", "r3d18", "r2plus1d18")
+_LONG = ("c3d", "r3d18", "r2plus1d18", "vgg16")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from benchmarks.model_zoo.catalogue import ZOO
 from benchmarks.outcome import Outcome
 from benchmarks.peers.environment import cache_folder
 from benchmarks.realisation import networks
 from benchmarks.realisation.cases import Case, Selection
-from benchmarks.realisation.conv3d import write_thetis
+from benchmarks.realisation.conv3d import needed_bytes, write_conv3d
 from benchmarks.realisation.exporting import Exported, export_network
 from benchmarks.realisation.gates import FAIL, gates
 from benchmarks.realisation.limits import bound_ms
@@ -35,13 +37,11 @@ from tdedge_runtimes.environment import describe_environment
 from tdedge_runtimes.errors import RuntimesError
 from tdedge_runtimes.measure import MeasureOptions
 
-#: ``CONV_3D`` holds every window of the clip at once: ten gigabytes for THETIS.
-_CONV3D_BYTES = 14 * 2**30
-
 _ABOUT = (
     "All files of a row are timed in one interleaved run. `plain` is torch.onnx and onnxsim, for LiteRT our "
-    "lowering of the unplanned network; `planned` is the whole pipeline at normal effort (low effort with "
-    "--quick); `best dense` is "
+    "lowering of the unplanned network, clips in 2-D forms; converters make `CONV_3D` of those, which the "
+    "last columns have: every convolution of the dense network so, the rest as ours; `planned` is the whole "
+    "pipeline at normal effort (low effort with --quick); `best dense` is "
     "the faster of plain and planned dense network. `speed-up` is planned over plain dense. What a network "
     "`realises` is its speed-up over its MAC ratio: against the plain dense export, and, for the planned "
     "one, against the best dense network. `sgemm peak` is the planned network's share of what a matrix "
@@ -165,10 +165,13 @@ class _Exports:
         self._shared = shared
 
     @property
-    def conv3d(self) -> Path:
-        """The dense network with ``CONV_3D`` operators."""
-        path = self._scratch / "conv3d.tflite"
-        return path if path.exists() else write_thetis(path)
+    def conv3d(self) -> Path | None:
+        """The dense network with ``CONV_3D`` operators; None where the machine has too little memory."""
+        model = ir.load(self.dense().rewritten)
+        free = available_memory_bytes()
+        if free is None or free < needed_bytes(model):
+            return None
+        return write_conv3d(model, self._scratch / "conv3d.tflite")
 
     def dense(self) -> Exported:
         """The dense network, kept for all cases and runs."""
@@ -227,9 +230,9 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
 
 def _beside(row: Row, exports: _Exports) -> Mapping[str, Path]:
     """Files that a gate compares the planned one with, in the same run."""
-    if row.case.network == "thetis" and row.runtime == "tflite":
-        free = available_memory_bytes()
-        return {CONV3D: exports.conv3d} if free is not None and free >= _CONV3D_BYTES else {}
+    if len(ZOO[row.case.network].shape) == 5 and row.runtime == "tflite":
+        path = exports.conv3d
+        return {} if path is None else {CONV3D: path}
     if row.case.aligned is not None:
         aligned = exports.decomposed(row.case.aligned)
         return {ALIGNED: exports.files(aligned, row.runtime).planned}

@@ -1,4 +1,4 @@
-"""What the parts of a planned network take, kind by kind, by the times that the plan was made from.
+"""What the parts of a planned network take, kind by kind: in its profile, or by the times of its plan.
 
 The kinds, by what a runtime's kernels make of them:
 
@@ -9,11 +9,11 @@ The kinds, by what a runtime's kernels make of them:
     moves       pools, element-wise steps, changes of layout: no multiply-accumulates
 
 Against the rate of the best dense network a kind has an *excess*: its time less what its
-multiply-accumulates take at that rate. What the network takes beyond its parts, each timed alone, is excess
-too, up to a tenth of its time: alone, a part finds in the caches what it read and wrote last time. The
-kernels bind a network where the excess of the kinds beside ``wide``, taken away, leaves a network that
-realises what the median row must: every form of each part was timed, and the best of them is that much
-slower than a dense convolution.
+multiply-accumulates take at that rate. What the network takes beyond its parts is excess too, up to a tenth
+of its time: between them where they were profiled; where each was timed alone, it finds in the caches what it
+read and wrote last time. The kernels bind a network where the excess of the kinds beside ``wide``, taken
+away, leaves a network that realises what the median row must: every form of each part was timed, and the best
+of them is that much slower than a dense convolution.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def account(parts: Parts, rates: Rates) -> str:
         return ""
     texts = [_text(kind, parts[kind]) for kind in sorted(over, key=lambda kind: -over[kind])]
     if between_ms:
-        texts.append(f"all parts together {between_ms:.2g} ms more than each alone")
+        texts.append(f"the network beyond its parts {between_ms:.2g} ms")
     return (
         f"kernels: {', '.join(texts)}, of {rates.planned_ms:.3g} ms, each in the fastest of its forms; dense "
         f"convolutions run at {rates.gflops:.0f} GFLOP/s, and at that rate the network would realise "

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from benchmarks.realisation.exporting import Exported
 from benchmarks.realisation.parts import not_timed, parts_of
+from benchmarks.realisation.profiled import profiled
 from tdedge.progress import Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
@@ -39,8 +40,8 @@ class Files:
         trials: small models that were timed for it; those the cost table already knew are not among them.
         forms: form -> how often it was chosen, plain ones left out.
         work: (operations, as many as idle lanes make of them, bytes moved) of every planned node.
-        parts: kind of part -> how many, multiply-accumulates, milliseconds by the times of the plan; empty
-            where those are of other kernels than it is executed by.
+        parts: kind of part -> how many, multiply-accumulates, milliseconds by the runtime's profile, or by
+            the times of the plan where it tells none.
         first_layer_ms: the first layer in its plain and in its chosen form, as timed for the plan, with what
             the chosen form takes in after it; None where there was no choice.
     """
@@ -97,7 +98,10 @@ def prepare_target(
     _, again = plan()
     entry = lowering.lower(planned.model, folder / "planned", target).entry
     is_used = _is_used(planned)
-    alone = _alone_ms(planned, target, table, threads, effort, progress)
+    parts = profiled(entry, runtime, planned.model, threads=threads, lanes=planned.lanes)
+    if not parts:
+        alone = _alone_ms(planned, target, table, threads, effort, progress)
+        parts = parts_of(planned, is_used=is_used, alone_ms=alone)
     files = Files(
         plain,
         entry,
@@ -106,7 +110,7 @@ def prepare_target(
         trials,
         forms_of(planned),
         [astuple(work(node, planned.lanes)) for node in planned.model.graph],
-        {} if planned.kernels else parts_of(planned, is_used=is_used, alone_ms=alone),
+        dict(parts),
         first_layer_ms(planned, is_used=is_used),
     )
     paths = {"plain": str(plain.resolve()), "planned": str(entry.resolve())}

@@ -19,7 +19,6 @@ from benchmarks.realisation.cases import (
     Selection,
     rank_of,
 )
-from benchmarks.realisation.conv3d import write_thetis
 from benchmarks.realisation.exporting import Exported, export_network
 from benchmarks.realisation.machine import mode_of
 from benchmarks.realisation.measuring import TOLERANCE, parity, row_options
@@ -197,19 +196,6 @@ def test_decomposed_resnet_18_has_the_ratio_of_the_literature():
             module(torch.zeros(ZOO["resnet18"].shape))
     assert sum(dense.values()) == pytest.approx(1.814e9, rel=1e-3)
     assert 5.0 < sum(dense.values()) / sum(factored.values()) < 5.6
-
-
-def test_conv3d_file_holds_the_published_operators(tmp_path):
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(write_thetis(tmp_path / "model.tflite").read_bytes(), 0)
-    codes = [model.operatorCodes[op.opcodeIndex].builtinCode for op in model.subgraphs[0].operators]
-    kinds = schema.BuiltinOperator
-    assert codes.count(kinds.CONV_3D) == 3
-    assert codes.count(kinds.MAX_POOL_2D) == 4
-    shapes = [tuple(tensor.shape) for tensor in model.subgraphs[0].tensors]
-    assert (1, 28, 120, 160, 6) in shapes
-    assert (1, 6, 6, 9, 16) in shapes
 
 
 def test_modes_of_two_threads():

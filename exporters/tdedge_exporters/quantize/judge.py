@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import onnx_ir as ir
 
 from tdedge_exporters.quantize.assemble import assemble, seen
 from tdedge_exporters.quantize.calibrate import Statistics
 from tdedge_exporters.quantize.grids import Array
-from tdedge_exporters.quantize.report import Exact
+from tdedge_exporters.quantize.report import Exact, sqnr_db
 from tdedge_exporters.quantize.settings import Int8
 
 #: From so many samples on, there are halves.
@@ -62,15 +63,23 @@ class Judge:
         """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
         return sum(self._ratio(fold, settings, keep) for fold in self._folds) / len(self._folds)
 
+    def sure_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
+        """The ratio less its standard error: what other samples have too, as far as these can tell."""
+        return less_error_db(np.concatenate([self._energies(fold, settings, keep) for fold in self._folds]))
+
     def about_db(self, settings: Int8, keep: Collection[str]) -> float:
         """As :meth:`expected_db`, by a few samples of one half: for many questions."""
         return self._ratio(self._few, settings, keep)
 
     def _ratio(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> float:
+        signal, noise = self._energies(fold, settings, keep).sum(axis=0)
+        found = sqnr_db(float(signal), float(noise))
+        return math.inf if found is None else found
+
+    def _energies(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> Array:
         kept = (*self._keep, *keep)
         made = assemble(self._model, fold.statistics, settings, kept, rounds_edges=self._rounds_edges)
-        found = fold.exact.sqnr_db(made.model)
-        return math.inf if found is None else found
+        return fold.exact.energies(made.model)
 
     @cached_property
     def _folds(self) -> list[_Fold]:
@@ -86,3 +95,25 @@ class Judge:
     def _few(self) -> _Fold:
         others = self._feeds[1::2] or self._feeds
         return _Fold(self._folds[0].statistics, Exact(self._model, others[:_ASKED_ON]))
+
+
+def less_error_db(energies: Array) -> float:
+    """Signal-to-noise ratio of samples together, less one standard error; infinite without any noise.
+
+    Of few samples with most of the noise the ratio is known badly: where those come up among others is
+    chance. The error is that of the logarithm of a ratio of means, by the delta method (Cochran 1977,
+    "Sampling Techniques", 6.3): ``d = signal / mean(signal) - noise / mean(noise)``, of n samples
+    ``sqrt(sum(d^2) / (n (n - 1)))``.
+
+    Args:
+        energies: (n, 2) energy of the signal and of the noise of every sample.
+    """
+    found = sqnr_db(*map(float, energies.sum(axis=0)))
+    if found is None:
+        return math.inf
+    count = len(energies)
+    if count == 1:
+        return found
+    differences = np.subtract(*(energies / energies.mean(axis=0)).T)
+    error = math.sqrt(float(differences @ differences) / (count * (count - 1)))
+    return found - 10 / math.log(10) * error

@@ -80,9 +80,8 @@ def quantize(
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     kept_ms = 0.0
     if chosen.min_sqnr_db is not None:
-        whole_db = judge.expected_db(chosen) if expected_db is None else expected_db
         more = []
-        if whole_db < chosen.min_sqnr_db:
+        if judge.sure_db(chosen) < chosen.min_sqnr_db:
             more = _kept_for(whole, judge, chosen, chosen.min_sqnr_db, progress)
         kept |= {name: mixed.why(one, chosen.min_sqnr_db) for one in more for name in one.names}
         kept_ms = sum(one.float_ms for one in more)
@@ -116,7 +115,7 @@ def _kept_for(
         return judge.about_db(settings, [name for name in products if name not in names])
 
     ranked = mixed.stretches(model, products, alone_db, least_db, progress)
-    return mixed.keep_for(ranked, lambda names: judge.expected_db(settings, names), least_db)
+    return mixed.keep_for(ranked, lambda names: judge.sure_db(settings, names), least_db)
 
 
 def _check_names(model: ir.Model, keep: Sequence[str]) -> None:

@@ -89,16 +89,20 @@ class Exact:
         self._names = [str(value.name) for value in model.graph.outputs if value.dtype == ir.DataType.FLOAT]
         self._outputs = list(Runner(model).run(samples, self._names))
 
-    def sqnr_db(self, quantised: ir.Model) -> float | None:
-        """Signal-to-noise ratio of all of them; None without any noise."""
-        signal = noise = 0.0
+    def energies(self, quantised: ir.Model) -> Array:
+        """(samples, 2) energy of the signal and of the noise of every sample."""
         got = Runner(quantised, optimised=not _has_clips(quantised)).run(self._samples, self._names)
-        for one, other in zip(self._outputs, got, strict=True):
+        found = np.zeros((len(self._outputs), 2))
+        for row, one, other in zip(found, self._outputs, got, strict=True):
             for name in self._names:
                 exact = one[name].astype(np.float64)
-                signal += float((exact**2).sum())
-                noise += float(((other[name] - exact) ** 2).sum())
-        return sqnr_db(signal, noise)
+                row += (exact**2).sum(), ((other[name] - exact) ** 2).sum()
+        return found
+
+    def sqnr_db(self, quantised: ir.Model) -> float | None:
+        """Signal-to-noise ratio of all of them; None without any noise."""
+        signal, noise = self.energies(quantised).sum(axis=0)
+        return sqnr_db(float(signal), float(noise))
 
 
 def outputs_sqnr_db(

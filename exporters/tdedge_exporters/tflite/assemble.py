@@ -11,7 +11,8 @@ from tdedge.errors import UnsupportedError
 from tdedge_exporters.tflite import peephole
 from tdedge_exporters.tflite.builder import Builder
 from tdedge_exporters.tflite.layout import Layout
-from tdedge_exporters.tflite.ops.table import policy_of, rule_of
+from tdedge_exporters.tflite.ops.rule import Rules
+from tdedge_exporters.tflite.ops.table import OPS, policy_of, rule_of
 from tdedge_exporters.tflite.order import FIRST, natural
 from tdedge_exporters.tflite.program import Program, Tensor
 
@@ -22,22 +23,23 @@ ELEMENT_TYPES = ("float", "int8", "uint8", "int16", "int32", "int64", "bool")
 _MOST_AXES = 4
 
 
-def assemble(graph: ir.Graph, *, inputs_last: bool) -> tuple[Program, Builder]:
+def assemble(graph: ir.Graph, *, inputs_last: bool, rules: Rules = OPS) -> tuple[Program, Builder]:
     """The program of a graph with static shapes, and the builder that knows what its tensors hold.
 
     Args:
         graph: not changed.
         inputs_last: take inputs of rank 3 and more channels-last.
+        rules: ONNX operator -> how it is lowered.
 
     Raises:
         UnsupportedError: names the first node that cannot be lowered and why.
     """
-    _check(graph)
-    builder = Builder(Layout(graph, policy_of, inputs_last=inputs_last))
+    _check(graph, rules)
+    builder = Builder(Layout(graph, lambda node: policy_of(node, rules), inputs_last=inputs_last))
     for value in graph.inputs:
         _add_input(builder, value, inputs_last=inputs_last)
     for node in graph:
-        rule = rule_of(node)
+        rule = rule_of(node, rules)
         assert rule is not None
         rule.lower(builder, node)
     for value in graph.outputs:
@@ -48,9 +50,9 @@ def assemble(graph: ir.Graph, *, inputs_last: bool) -> tuple[Program, Builder]:
     return builder.program, builder
 
 
-def _check(graph: ir.Graph) -> None:
+def _check(graph: ir.Graph, rules: Rules) -> None:
     for node in graph:
-        if rule_of(node) is None:
+        if rule_of(node, rules) is None:
             name = node.name or node.outputs[0].name
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise UnsupportedError(

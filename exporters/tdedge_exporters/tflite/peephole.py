@@ -17,8 +17,8 @@ ACTIVATIONS = {
 
 #: Operators that can.
 _FUSING = {
-    *("ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED", "MAX_POOL_2D"),
-    *("MUL", "SUB"),
+    *("ADD", "AVERAGE_POOL_2D", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED"),
+    *("MAX_POOL_2D", "MUL", "SUB"),
 }
 
 

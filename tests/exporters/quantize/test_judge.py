@@ -79,3 +79,30 @@ def test_what_stays_float_adds_no_noise():
     assert asked.expected_db(MSE, products[2:]) > 100
     zeros = [{"x": np.zeros_like(feed["x"])} for feed in feeds]
     assert judge.Judge(model, zeros, seen(model, zeros), products).expected_db(MSE) > 100
+
+
+def test_samples_that_are_alike_leave_no_doubt():
+    assert judge.less_error_db(np.array([[100.0, 1.0]] * 8)) == pytest.approx(20.0)
+    assert judge.less_error_db(np.array([[100.0, 1.0], [300.0, 3.0]])) == pytest.approx(20.0), (
+        "their ratios are"
+    )
+    assert judge.less_error_db(np.array([[100.0, 1.0]])) == pytest.approx(20.0), "of one nothing is known"
+    assert math.isinf(judge.less_error_db(np.array([[100.0, 0.0]] * 3)))
+
+
+def test_the_doubt_is_the_deviation_of_the_ratio_over_sets_of_samples():
+    rng = np.random.default_rng(0)
+    noise = rng.lognormal(0.0, 1.0, (4000, 32))
+    energies = np.stack([rng.uniform(90, 110, noise.shape), noise], axis=2)
+    ratios = 10 * np.log10(energies[:, :, 0].sum(axis=1) / energies[:, :, 1].sum(axis=1))
+    doubts = [ratio - judge.less_error_db(each) for ratio, each in zip(ratios[:400], energies, strict=False)]
+    assert np.mean(doubts) == pytest.approx(np.std(ratios), rel=0.15)
+
+
+def test_the_sure_ratio_is_below_the_expected_one():
+    model = residual()
+    feeds = samples(model, 16)
+    found = judge.Judge(model, feeds, seen(model, feeds), ())
+    assert found.expected_db(MSE) - 3 < found.sure_db(MSE) < found.expected_db(MSE)
+    every = [node.name for node in model.graph if node.op_type in ("Conv", "Gemm")]
+    assert found.sure_db(MSE, every) == math.inf

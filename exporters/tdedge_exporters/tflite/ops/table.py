@@ -20,7 +20,7 @@ from tdedge_exporters.tflite.ops import (
     resize,
     views,
 )
-from tdedge_exporters.tflite.ops.rule import Rule
+from tdedge_exporters.tflite.ops.rule import Rule, Rules
 
 #: ONNX operator -> rule.
 OPS: dict[str, Rule] = {
@@ -40,14 +40,14 @@ OPS: dict[str, Rule] = {
 }
 
 
-def rule_of(node: ir.Node) -> Rule | None:
+def rule_of(node: ir.Node, rules: Rules = OPS) -> Rule | None:
     """The rule of a node, None where there is none."""
-    return OPS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    return rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
 
 
-def policy_of(node: ir.Node) -> Policy:
+def policy_of(node: ir.Node, rules: Rules = OPS) -> Policy:
     """How the tensors of a node may be stored."""
-    rule = rule_of(node)
+    rule = rule_of(node, rules)
     if rule is None:
         return Policy.FIRST
     return rule.policy if isinstance(rule.policy, Policy) else rule.policy(node)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from benchmarks.int8.cases import SQNR_DB
@@ -10,7 +11,7 @@ from benchmarks.int8.rows import NOT_EQUALISED, Row
 from benchmarks.realisation.cases import NETWORKS, RUNTIMES
 from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS, Gate, failed, median, worst
 
-#: Int8 over the planned float32 network, median of the rows of a runtime.
+#: Int8 over the planned float32 network, median of the networks in a runtime.
 FASTER = {"onnxruntime": 2.0, "tflite": 2.0}
 #: What equalisation adds to it, median of the networks that were trained.
 EQUALISATION_DB = 3.0
@@ -34,13 +35,28 @@ def _speed(rows: Sequence[Row]) -> Iterator[Gate]:
     for runtime, least in FASTER.items():
         mine = [row for row in published if row.runtime == runtime]
         name = f"int8 over planned float32, {runtime}"
-        yield median(f"{name}, all on integers", mine, lambda row: row.speedup, least)
-        gate = median(f"{name}, at the ratio asked for", mine, lambda row: row.speedup_strict, least)
+        yield _of_networks(f"{name}, all on integers", mine, lambda row: row.speedup, least)
+        gate = _of_networks(f"{name}, at the ratio asked for", mine, lambda row: row.speedup_strict, least)
         yield _whole(gate, mine)
     for runtime, least in R3D18.items():
         mine = [row for row in rows if row.name == f"r3d18 tucker 1/4 {runtime}"]
         name = f"R3D-18, Tucker 1/4, int8 over dense float32, {runtime}"
         yield worst(name, mine, lambda row: row.speedup_dense, least)
+
+
+def _of_networks(name: str, rows: Sequence[Row], figure: Callable[[Row], float | None], least: float) -> Gate:
+    """The median of the networks, each with the median of its rows: more formats of one weigh no more."""
+    required = f"median of networks at least {least:.2f}"
+    figures: dict[str, list[float]] = {}
+    for row in rows:
+        if (value := figure(row)) is not None:
+            figures.setdefault(row.case.network, []).append(value)
+    if not figures:
+        return Gate(name, required, "", NOT_RUN)
+    each = {network: statistics.median(values) for network, values in figures.items()}
+    middle = statistics.median(each.values())
+    listed = ", ".join(f"{network} {value:.2f}" for network, value in each.items())
+    return Gate(name, required, f"{middle:.2f} ({listed})", PASS if middle >= least else FAIL)
 
 
 def _quality(rows: Sequence[Row]) -> Iterator[Gate]:

@@ -28,6 +28,7 @@ from benchmarks.realisation.store import Store, lines, published
 from tdedge.errors import UsageError
 
 R3D = Case("r3d18", "tucker", "1/4")
+C3D = Case("c3d", "tucker", "1/4")
 IMAGE = Case("resnet18", "cp", "1/2")
 TRAINED = Case("trained-resnet", "tucker", "1/2")
 PEER = "quantize_static"
@@ -158,20 +159,30 @@ def test_gates_without_rows_were_not_run():
             [row(int8=ms) for ms in (3.0, 4.0, 9.0)],
             "planned float32, onnxruntime, all",
             PASS,
-            "2.25 of 3 rows",
+            "2.25 (r3d18 2.25)",
         ),
-        ([row(int8=5.0)], "planned float32, onnxruntime, all", FAIL, "1.80 of 1 rows"),
+        (
+            [
+                row(),
+                row(C3D, int8=4.0),
+                *(row(replace(IMAGE, rank=rank), int8=9.0) for rank in ("1/2", "1/4")),
+            ],
+            "planned float32, onnxruntime, all",
+            PASS,
+            "2.25 (r3d18 2.25, c3d 2.25, resnet18 1.00)",
+        ),
+        ([row(int8=5.0)], "planned float32, onnxruntime, all", FAIL, "1.80 (r3d18 1.80)"),
         ([row(TRAINED, int8=9.0)], "planned float32, onnxruntime, all", NOT_RUN, ""),
-        ([row(runtime="tflite")], "planned float32, tflite, all", PASS, "2.25 of 1 rows"),
+        ([row(runtime="tflite")], "planned float32, tflite, all", PASS, "2.25 (r3d18 2.25)"),
         ([row()], "R3D-18, Tucker 1/4, int8 over dense float32, onnx", PASS, "22.50x"),
         ([row(runtime="openvino")], "dense float32, openvino", FAIL, "22.50x (r3d18 tucker 1/4 openvino)"),
         ([row(IMAGE)], "dense float32, openvino", NOT_RUN, ""),
-        ([row(), noisy()], "onnxruntime, at the ratio asked for", FAIL, "1.88 of 2 rows"),
+        ([row(), noisy()], "onnxruntime, at the ratio asked for", FAIL, "1.88 (r3d18 1.88)"),
         (
             [row(), row(sqnr=20.0)],
             "onnxruntime, at the ratio asked for",
             NOT_RUN,
-            "2.25 of 1 rows; not measured: r3d18 tucker 1/4 onnxruntime",
+            "2.25 (r3d18 2.25); not measured: r3d18 tucker 1/4 onnxruntime",
         ),
         ([noisy(), row()], "3-D networks, float32 where", PASS, "30.5 dB (r3d18 tucker 1/4 onnx"),
         ([noisy(29.0)], "3-D networks, float32 where", FAIL, "1 of 1 below: r3d18 tucker 1/4 onnxruntime 29"),

@@ -18,7 +18,7 @@ from tdedge_exporters.quantize.assemble import assemble, seen
 from tdedge_exporters.quantize.calibrate import Statistics
 from tdedge_exporters.quantize.grids import Array
 from tdedge_exporters.quantize.report import Exact, sqnr_db
-from tdedge_exporters.quantize.settings import Int8
+from tdedge_exporters.quantize.settings import MARGIN_DB, Int8
 
 #: From so many samples on, there are halves.
 _LEAST_TO_HALVE = 4
@@ -64,8 +64,10 @@ class Judge:
         return sum(self._ratio(fold, settings, keep) for fold in self._folds) / len(self._folds)
 
     def sure_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
-        """The ratio less its standard error: what other samples have too, as far as these can tell."""
-        return less_error_db(np.concatenate([self._energies(fold, settings, keep) for fold in self._folds]))
+        """The ratio, less its standard error where that is more than the margin of what is asked for."""
+        energies = np.concatenate([self._energies(fold, settings, keep) for fold in self._folds])
+        found = sqnr_db(*map(float, energies.sum(axis=0)))
+        return math.inf if found is None else found - max(0.0, error_db(energies) - MARGIN_DB)
 
     def about_db(self, settings: Int8, keep: Collection[str]) -> float:
         """As :meth:`expected_db`, by a few samples of one half: for many questions."""
@@ -97,8 +99,8 @@ class Judge:
         return _Fold(self._folds[0].statistics, Exact(self._model, others[:_ASKED_ON]))
 
 
-def less_error_db(energies: Array) -> float:
-    """Signal-to-noise ratio of samples together, less one standard error; infinite without any noise.
+def error_db(energies: Array) -> float:
+    """Standard error of the signal-to-noise ratio of samples together; 0 for one sample.
 
     Of few samples with most of the noise the ratio is known badly: where those come up among others is
     chance. The error is that of the logarithm of a ratio of means, by the delta method (Cochran 1977,
@@ -106,14 +108,10 @@ def less_error_db(energies: Array) -> float:
     ``sqrt(sum(d^2) / (n (n - 1)))``.
 
     Args:
-        energies: (n, 2) energy of the signal and of the noise of every sample.
+        energies: (n, 2) energy of the signal and of the noise of every sample, neither 0 in all.
     """
-    found = sqnr_db(*map(float, energies.sum(axis=0)))
-    if found is None:
-        return math.inf
     count = len(energies)
     if count == 1:
-        return found
+        return 0.0
     differences = np.subtract(*(energies / energies.mean(axis=0)).T)
-    error = math.sqrt(float(differences @ differences) / (count * (count - 1)))
-    return found - 10 / math.log(10) * error
+    return 10 / math.log(10) * math.sqrt(float(differences @ differences) / (count * (count - 1)))

@@ -9,8 +9,8 @@ from tdedge_exporters.quantize import ranges
 
 #: The method that tries others.
 BEST = "best"
-#: Decibels above a ratio that is asked for, so that samples held out reach it too.
-_MARGIN_DB = 1.0
+#: Decibels above a ratio that is asked for, at least, so that samples held out reach it too.
+MARGIN_DB = 1.0
 #: What it tries.
 TRIED = ("mse", "minmax", "percentile")
 
@@ -54,4 +54,4 @@ class Int8:
         """A ratio a little above what is asked for."""
         if self.min_sqnr_db is None:
             return self
-        return replace(self, min_sqnr_db=self.min_sqnr_db + _MARGIN_DB)
+        return replace(self, min_sqnr_db=self.min_sqnr_db + MARGIN_DB)

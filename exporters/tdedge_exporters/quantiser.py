@@ -137,16 +137,24 @@ def fastest(
         UsageError: as :func:`better`.
         DeviceError: the device was lost.
     """
-    first = better(*ways[0], other, samples, settings, target, progress)
-    if not first.quantised.kept_ms or len(ways) == 1:
+    if settings.min_sqnr_db is None or len(ways) == 1:
+        return better(*ways[0], other, samples, settings, target, progress)
+    # What helps with all on integers is not asked again: the ratio takes minutes for large networks.
+    whole = better(*ways[0], other, samples, replace(settings, min_sqnr_db=None), target, progress)
+    strict = replace(settings, method=whole.quantised.report.method)
+
+    def at_ratio(model: ir.Model, plan: TargetPlan | None) -> Made:
+        made = better(model, plan, None, samples, strict, target, progress)
+        return replace(made, links=whole.links)
+
+    first = at_ratio(whole.source, ways[0][1])
+    if not first.quantised.kept_ms:
         return first
     made = [first]
     for model, plan in ways[1:]:
-        # Whether equal channels help was found with the first: quantising takes minutes for large networks.
-        if other is not None and first.links:
+        if other is not None and whole.links:
             model = other.model if plan is None else replay(other.model, plan)
-        again = better(model, plan, None, samples, settings, target, progress)
-        made.append(replace(again, links=first.links))
+        made.append(at_ratio(model, plan))
     try:
         timed = times([one.quantised.model for one in made], target)
     except RuntimesError:

@@ -59,7 +59,8 @@ def parts_of(profile: Sequence[OpTime], model: ir.Model, lanes: int) -> Parts:
         lanes: SIMD lanes.
     """
     products = {g.node_name(node): node for node in model.graph if kind_of(node, lanes) != MOVES}
-    spent, moves = dict.fromkeys(products, 0.0), [0.0]
+    spent = dict.fromkeys(products, 0.0)
+    moves: list[float] = []
     makers = {str(value.name): node for node in model.graph for value in node.outputs}
     makers |= {g.node_name(node): node for node in model.graph}
     fused = []
@@ -80,7 +81,7 @@ def parts_of(profile: Sequence[OpTime], model: ir.Model, lanes: int) -> Parts:
         kind = kind_of(node, lanes)
         count, macs, ms = found.get(kind, (0, 0, 0.0))
         found[kind] = (count + 1, macs + round(work(node).flops / 2), ms + spent[name])
-    return found | {MOVES: (len(moves) - 1, 0, sum(moves))}
+    return found | {MOVES: (len(moves), 0, sum(moves, 0.0))}
 
 
 def _stem(name: str) -> str:

@@ -13,11 +13,9 @@ quantised for the ratio, and the one that takes the least time as it would be sh
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -25,6 +23,7 @@ from tdedge.progress import SILENT, Progress
 from tdedge_exporters import lowering
 from tdedge_exporters.calibration import Calibration
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner.checks import checker
 from tdedge_exporters.planner.plan import TargetPlan, replay
 from tdedge_exporters.planning import Planning, Way
 from tdedge_exporters.quantize.equalise import equalised
@@ -174,15 +173,9 @@ def timer(planning: Planning) -> Times:
     """Times networks as an export times whole ones."""
 
     def times(models: Sequence[ir.Model], target: Target) -> list[float]:
-        measure, options = planning.whole(target)
-        with tempfile.TemporaryDirectory() as scratch:
-            files = {}
-            for index, model in enumerate(models):
-                folder = Path(scratch) / str(index)
-                folder.mkdir()
-                files[str(index)] = lowering.lower(model, folder, target).entry
-            costs = measure(files, target, options)
-        return [costs[label].median_ms for label in files]
+        labelled = {str(index): model for index, model in enumerate(models)}
+        costs = checker(target, *planning.whole(target), lowering.lower)(labelled)
+        return [costs[label].median_ms for label in labelled]
 
     return times
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from tdedge_exporters.kernels import kernels_of
-from tdedge_exporters.lowering import Target
+from tdedge_exporters.lowering import Lowered, Target
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.pricing import Measure
 from tdedge_exporters.planner.roofline import Roofline
@@ -43,8 +43,13 @@ Models = Mapping[str, ir.Model]
 Check = Callable[[Models], dict[str, Cost]]
 
 
-def checker(target: Target, measure: Measure, options: MeasureOptions) -> Check:
-    """Times whole networks, interleaved."""
+def checker(
+    target: Target,
+    measure: Measure,
+    options: MeasureOptions,
+    lower: Callable[[ir.Model, Path, Target], Lowered] = lower_to_time,
+) -> Check:
+    """Times whole networks, interleaved, in the files that ``lower`` makes of them."""
 
     def check(models: Models) -> dict[str, Cost]:
         with tempfile.TemporaryDirectory() as scratch:
@@ -52,7 +57,7 @@ def checker(target: Target, measure: Measure, options: MeasureOptions) -> Check:
             for label, model in models.items():
                 folder = Path(scratch) / label
                 folder.mkdir()
-                files[label] = lower_to_time(model, folder, target).entry
+                files[label] = lower(model, folder, target).entry
             return dict(measure(files, target, options))
 
     return check

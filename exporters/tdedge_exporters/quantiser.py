@@ -12,7 +12,6 @@ quantised for the ratio, and the one that takes the least time as it would be sh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +27,7 @@ from tdedge_exporters.planner.plan import TargetPlan, replay
 from tdedge_exporters.planning import Planning, Way
 from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.grids import Array
+from tdedge_exporters.quantize.judge import halves
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -60,20 +60,30 @@ class Equalised:
     """A network with its links rescaled.
 
     Attributes:
-        model: the network, not planned.
+        model: the network.
         links: how many were.
+        twins: the network with the scales that either half of the samples alone had given.
     """
 
     model: ir.Model
     links: int
+    twins: Sequence[ir.Model] = ()
 
     @classmethod
     def of(
         cls, model: ir.Model, samples: Sequence[Mapping[str, Array]], progress: Progress = SILENT
     ) -> Equalised:
-        """A copy of ``model``, its links rescaled on calibration data."""
+        """A copy of ``model``, not planned, its links rescaled on calibration data."""
         made, rescaled = equalised(model, samples, progress)
-        return cls(made, len(rescaled))
+        return cls(made, len(rescaled), [equalised(model, half, progress)[0] for half in halves(samples)])
+
+    def planned(self, plan: TargetPlan | None) -> Equalised:
+        """The network in the forms of a plan that was made of it as it came."""
+        if plan is None:
+            return self
+        return replace(
+            self, model=replay(self.model, plan), twins=[replay(twin, plan) for twin in self.twins]
+        )
 
 
 def better(
@@ -99,17 +109,10 @@ def better(
     Raises:
         UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
     """
-
-    def made(model: ir.Model, links: int) -> Made:
-        rounds_edges = target.runtime in _GIVES_INTEGERS
-        quantised = quantize(model, samples, settings, progress, rounds_edges=rounds_edges)
-        return Made(quantised, model, links, plan)
-
-    plain = made(planned, 0)
+    plain = _made(Equalised(planned, 0), plan, samples, settings, target, progress)
     if other is None or not other.links:
         return plain
-    twin = other.model if plan is None else replay(other.model, plan)
-    return max(plain, made(twin, other.links), key=_worth)
+    return max(plain, _made(other.planned(plan), plan, samples, settings, target, progress), key=_worth)
 
 
 def fastest(
@@ -143,17 +146,13 @@ def fastest(
     strict = replace(settings, method=whole.quantised.report.method)
 
     def at_ratio(model: ir.Model, plan: TargetPlan | None) -> Made:
-        made = better(model, plan, None, samples, strict, target, progress)
-        return replace(made, links=whole.links)
+        network = other.planned(plan) if other is not None and whole.links else Equalised(model, 0)
+        return _made(network, plan, samples, strict, target, progress)
 
-    first = at_ratio(whole.source, ways[0][1])
+    first = at_ratio(*ways[0])
     if not first.quantised.kept_ms:
         return first
-    made = [first]
-    for model, plan in ways[1:]:
-        if other is not None and whole.links:
-            model = other.model if plan is None else replay(other.model, plan)
-        made.append(at_ratio(model, plan))
+    made = [first, *(at_ratio(*way) for way in ways[1:])]
     try:
         timed = times([one.quantised.model for one in made], target)
     except RuntimesError:
@@ -180,12 +179,25 @@ def timer(planning: Planning) -> Times:
     return times
 
 
+def _made(
+    network: Equalised,
+    plan: TargetPlan | None,
+    samples: Sequence[Mapping[str, Array]],
+    settings: Int8,
+    target: Target,
+    progress: Progress,
+) -> Made:
+    """A planned network on integers."""
+    rounds_edges = target.runtime in _GIVES_INTEGERS
+    quantised = quantize(
+        network.model, samples, settings, progress, twins=network.twins, rounds_edges=rounds_edges
+    )
+    return Made(quantised, network.model, network.links, plan)
+
+
 def _worth(made: Made) -> tuple[float, float]:
-    """Less work in float32, then the ratio on samples that ranges were not found on, if known."""
-    report, ratio = made.quantised.report, made.quantised.expected_db
-    if ratio is None:
-        ratio = math.inf if report.sqnr_db is None else report.sqnr_db
-    return -made.quantised.kept_ms, ratio
+    """Less work in float32, then the ratio on samples that ranges were not found on."""
+    return -made.quantised.kept_ms, made.quantised.expected_db
 
 
 class Quantiser:
@@ -214,4 +226,4 @@ class Quantiser:
     def _equalised(self) -> Equalised | None:
         if self.data is None or not self.settings.equalise:
             return None
-        return Equalised.of(self.model, self.data.samples, self.progress)
+        return Equalised.of(self.model, self.data.samples[: self.settings.samples], self.progress)

@@ -16,6 +16,7 @@ from tdedge_exporters.planner.costs import Cost
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planning import Planning, plan_network
 from tdedge_exporters.quantiser import Equalised, Quantiser, better, fastest, timer
+from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.quantize import quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -80,6 +81,30 @@ def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monke
     monkeypatch.setattr(quantiser, "quantize", quantised)
     assert better(model, None, Equalised(twin, 1), feeds, Int8(), ORT).source is model
     assert better(twin, None, Equalised(model, 1), feeds, Int8(), ORT).source is model
+
+
+def test_scales_that_samples_gave_are_judged_by_those_of_either_half():
+    """The twin is better on the samples that gave its scales; either half alone gave worse ones."""
+    model, worse = chain(1.0), chain(100.0)
+    feeds = samples(model, 6)
+    for settings in (Int8(), Int8(method="minmax")):
+        assert better(worse, None, Equalised(model, 1, [worse, worse]), feeds, settings, ORT).links == 0
+        assert better(worse, None, Equalised(model, 1, [model, model]), feeds, settings, ORT).links == 1
+
+
+def test_either_half_of_the_samples_rescales_a_network_of_its_own():
+    model = chain(100.0)
+    feeds = samples(model, 6)
+    made = Equalised.of(model, feeds)
+
+    def first_weight(network):
+        return network.graph.initializers["w0"].const_value.numpy()
+
+    found = [first_weight(network) for network in (made.model, *made.twins)]
+    for one, half in zip(found, (feeds, feeds[::2], feeds[1::2]), strict=True):
+        np.testing.assert_array_equal(one, first_weight(equalised(model, half)[0]))
+    assert not np.array_equal(found[1], found[2])
+    assert not Equalised.of(model, feeds[:3]).twins, "too few to be halved"
 
 
 def test_less_work_in_float32_is_better_than_more_decibels():

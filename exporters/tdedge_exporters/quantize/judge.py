@@ -1,7 +1,9 @@
 """What a way of quantising is worth on samples that its ranges were not found on.
 
-The ranges of either half of the calibration samples are judged on the other half. Fewer than four samples are
-judged on themselves.
+The ranges of either half of the calibration samples are judged on the other half, in a network whose channels
+were rescaled, if they were, by that half alone: scales found on all samples fit those that judge too well (a
+trained ResNet as Tucker chains: 36 dB by them, 33 dB on 512 others, 35 dB as it was). Fewer than four samples
+are judged on themselves.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ _ASKED_ON = 4
 
 @dataclass(frozen=True)
 class _Fold:
-    """Samples that ranges were found on, as statistics, and others."""
+    """A network, samples that its ranges were found on, as statistics, and others."""
 
+    model: ir.Model
     statistics: Mapping[str, Statistics]
     exact: Exact
 
@@ -44,6 +47,7 @@ class Judge:
         feeds: calibration samples.
         statistics: of all of them.
         keep: products that stay float32 in any case.
+        twins: the graph as either of :func:`halves` would have rescaled it; none where no samples did.
         rounds_edges: whether products give nothing but integers; see :func:`assemble`.
     """
 
@@ -54,10 +58,11 @@ class Judge:
         statistics: Mapping[str, Statistics],
         keep: Collection[str],
         *,
+        twins: Sequence[ir.Model] = (),
         rounds_edges: bool = False,
     ) -> None:
         self._model, self._feeds, self._statistics, self._keep = model, feeds, statistics, tuple(keep)
-        self._rounds_edges = rounds_edges
+        self._twins, self._rounds_edges = twins, rounds_edges
 
     def expected_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
         """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
@@ -80,23 +85,28 @@ class Judge:
 
     def _energies(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> Array:
         kept = (*self._keep, *keep)
-        made = assemble(self._model, fold.statistics, settings, kept, rounds_edges=self._rounds_edges)
+        made = assemble(fold.model, fold.statistics, settings, kept, rounds_edges=self._rounds_edges)
         return fold.exact.energies(made.model)
 
     @cached_property
     def _folds(self) -> list[_Fold]:
-        if len(self._feeds) < _LEAST_TO_HALVE:
-            return [_Fold(self._statistics, Exact(self._model, self._feeds))]
-        halves = self._feeds[::2], self._feeds[1::2]
+        both = halves(self._feeds)
+        if not both:
+            return [_Fold(self._model, self._statistics, Exact(self._model, self._feeds))]
         return [
-            _Fold(seen(self._model, mine, self._keep), Exact(self._model, other[:_JUDGED_ON]))
-            for mine, other in (halves, halves[::-1])
+            _Fold(model, seen(model, mine, self._keep), Exact(model, other[:_JUDGED_ON]))
+            for model, mine, other in zip(self._twins or (self._model,) * 2, both, both[::-1], strict=True)
         ]
 
     @cached_property
     def _few(self) -> _Fold:
-        others = self._feeds[1::2] or self._feeds
-        return _Fold(self._folds[0].statistics, Exact(self._model, others[:_ASKED_ON]))
+        first, others = self._folds[0], self._feeds[1::2] or self._feeds
+        return _Fold(first.model, first.statistics, Exact(first.model, others[:_ASKED_ON]))
+
+
+def halves(feeds: Sequence[Mapping[str, Array]]) -> list[Sequence[Mapping[str, Array]]]:
+    """Either half of the samples, each to judge what was found on the other; none of too few."""
+    return [feeds[::2], feeds[1::2]] if len(feeds) >= _LEAST_TO_HALVE else []
 
 
 def error_db(energies: Array) -> float:

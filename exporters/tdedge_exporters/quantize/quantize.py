@@ -35,7 +35,7 @@ class Quantised:
         grids: what is in it.
         report: what it cost on the samples.
         expected_db: signal-to-noise ratio of the outputs on samples that ranges were not found on, all
-            products on integers; infinite without any noise, None where it was not looked at.
+            products on integers; infinite without any noise.
         kept_ms: what the products take that stay float32 for a ratio that was asked for, by the roofline
             model.
     """
@@ -43,7 +43,7 @@ class Quantised:
     model: ir.Model
     grids: Grids
     report: QualityReport
-    expected_db: float | None = None
+    expected_db: float
     kept_ms: float = 0.0
 
 
@@ -53,6 +53,7 @@ def quantize(
     settings: Int8 | None = None,
     progress: Progress = SILENT,
     *,
+    twins: Sequence[ir.Model] = (),
     rounds_edges: bool = False,
 ) -> Quantised:
     """Quantise a float32 graph to int8.
@@ -62,6 +63,8 @@ def quantize(
         samples: calibration data, one feed each.
         settings: how.
         progress: told about the calibration.
+        twins: where samples went into ``model``, what either of their :func:`judge.halves` alone had made of
+            it, to be judged in its place.
         rounds_edges: judge it for a runtime whose products give nothing but integers.
 
     Raises:
@@ -72,11 +75,11 @@ def quantize(
     whole = for_integers(model)
     _check_names(whole, chosen.keep)
     statistics = seen(whole, feeds, chosen.keep, progress)
-    judge = Judge(whole, feeds, statistics, chosen.keep, rounds_edges=rounds_edges)
-    expected_db = None
-    if chosen.method == BEST:
-        method, expected_db = _best_method(judge, chosen)
-        chosen = replace(chosen, method=method)
+    alike = [for_integers(twin) for twin in twins]
+    judge = Judge(whole, feeds, statistics, chosen.keep, twins=alike, rounds_edges=rounds_edges)
+    tried = TRIED if chosen.method == BEST else (chosen.method,)
+    ratios = {method: judge.expected_db(replace(chosen, method=method)) for method in tried}
+    chosen = replace(chosen, method=max(tried, key=lambda method: ratios[method]))
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     kept_ms = 0.0
     if chosen.min_sqnr_db is not None:
@@ -95,14 +98,7 @@ def quantize(
         tensors=report.tensors(whole, made.model, made.grids, feeds),
         corrected=made.corrected,
     )
-    return Quantised(made.model, made.grids, quality, expected_db, kept_ms)
-
-
-def _best_method(judge: Judge, settings: Int8) -> tuple[str, float]:
-    """The method whose outputs have the best signal-to-noise ratio on other samples, and that ratio."""
-    ratios = {method: judge.expected_db(replace(settings, method=method)) for method in TRIED}
-    best = max(ratios, key=lambda method: ratios[method])
-    return best, ratios[best]
+    return Quantised(made.model, made.grids, quality, ratios[chosen.method], kept_ms)
 
 
 def _kept_for(

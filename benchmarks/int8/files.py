@@ -34,7 +34,7 @@ from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.timing import lower_to_time
 from tdedge_exporters.planning import FAILED, Planning, Way, ways
-from tdedge_exporters.quantiser import Equalised, better, fastest, timer
+from tdedge_exporters.quantiser import Equalised, Made, at_ratio, better, timer
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -123,9 +123,9 @@ class Makers:
         made.paths[DENSE_INT8], made.quality[DENSE_INT8] = self._dense_int8(integers)
         ((planned, _), *_), _ = self._planned(ir.load(self.decomposed.rewritten), floats)
         made.paths[PLANNED] = lowering.lower(planned, _new(folder / "planned"), floats).entry
-        found = self._int8(made, integers, folder)
+        found, whole = self._int8(made, integers, folder)
         if not self.place.quick:
-            self._strict(made, found, integers, folder)
+            self._strict(made, found, whole, integers, folder)
         if self.place.quick and axes(self.case.network) == 3:
             return made
         self._try(made, FLOAT_PLAN, lambda: self._timed(planned, folder / "float-plan", integers))
@@ -136,11 +136,11 @@ class Makers:
             self._peer(made, name, runtime, sources, folder / name.partition(" ")[0])
         return made
 
-    def _int8(self, made: Files, target: Target, folder: Path) -> tuple[Way, ...]:
+    def _int8(self, made: Files, target: Target, folder: Path) -> tuple[tuple[Way, ...], Made]:
         """The planned int8 network, and in quality alone what it is without parts of it.
 
         Returns:
-            How the runtime may execute it.
+            How the runtime may execute it, and the first way on integers.
         """
         found, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
@@ -159,16 +159,17 @@ class Makers:
                 self._quantised(other, settings).model, _new(folder / label.replace(" ", "-")), target
             ).entry
             made.quality[label] = self._judged(target.runtime, path)
-        return found
+        return found, chosen
 
-    def _strict(self, made: Files, found: Sequence[Way], target: Target, folder: Path) -> None:
+    def _strict(self, made: Files, found: Sequence[Way], whole: Made, target: Target, folder: Path) -> None:
         """The network with the ratio that is asked for, where it has less with all products on integers."""
         least_db, ratio = SQNR_DB[axes(self.case.network)], made.quality[INT8].sqnr_db
         if ratio is None or ratio >= least_db:
             return
         settings, calibration = Int8(min_sqnr_db=least_db).with_margin(), self.samples.calibration
         times, progress = timer(self.place.planning), self.place.progress
-        quantised = fastest(found, self.equalised, calibration, settings, target, times, progress).quantised
+        chosen = at_ratio(whole, found, self.equalised, calibration, settings, target, times, progress)
+        quantised = chosen.quantised
         made.kept_strict = dict(quantised.report.kept)
         made.paths[STRICT] = lowering.lower(quantised.model, _new(folder / "strict"), target).entry
         made.quality[STRICT] = self._judged(target.runtime, made.paths[STRICT])

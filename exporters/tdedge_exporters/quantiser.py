@@ -141,18 +141,47 @@ def fastest(
     """
     if settings.min_sqnr_db is None or len(ways) == 1:
         return better(*ways[0], other, samples, settings, target, progress)
-    # What helps with all on integers is not asked again: the ratio takes minutes for large networks.
     whole = better(*ways[0], other, samples, replace(settings, min_sqnr_db=None), target, progress)
+    return at_ratio(whole, ways, other, samples, settings, target, times, progress)
+
+
+def at_ratio(
+    whole: Made,
+    ways: Sequence[Way],
+    other: Equalised | None,
+    samples: Sequence[Mapping[str, Array]],
+    settings: Int8,
+    target: Target,
+    times: Times,
+    progress: Progress = SILENT,
+) -> Made:
+    """The way that takes the least time with the ratio that is asked for.
+
+    Args:
+        whole: the first way with all products on integers. Whether equalised channels and which method help
+            there is not asked again: the ratio takes minutes for large networks.
+        ways: how the target executes the network, the fastest on integers first.
+        other: the network equalised; None to leave its channels as they are.
+        samples: calibration data, one feed each.
+        settings: the ratio; how all are quantised.
+        target: what executes them.
+        times: times the networks; where it cannot, the first is kept.
+        progress: told about the calibration.
+
+    Raises:
+        UsageError: as :func:`better`.
+        DeviceError: the device was lost.
+    """
     strict = replace(settings, method=whole.quantised.report.method)
 
-    def at_ratio(model: ir.Model, plan: TargetPlan | None) -> Made:
+    def made_of(model: ir.Model, plan: TargetPlan | None) -> Made:
         network = other.planned(plan) if other is not None and whole.links else Equalised(model, 0)
         return _made(network, plan, samples, strict, target, progress)
 
-    first = at_ratio(*ways[0])
-    if not first.quantised.kept_ms:
+    first = made_of(*ways[0])
+    if len(ways) == 1 or not first.quantised.kept_ms:
         return first
-    made = [first, *(at_ratio(*way) for way in ways[1:])]
+    made = [first, *(made_of(*way) for way in ways[1:])]
     try:
         timed = times([one.quantised.model for one in made], target)
     except RuntimesError:

@@ -27,7 +27,7 @@ from tdedge_exporters.planner.plan import TargetPlan, replay
 from tdedge_exporters.planning import Planning, Way
 from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.grids import Array
-from tdedge_exporters.quantize.judge import halves
+from tdedge_exporters.quantize.judge import folds
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -62,7 +62,7 @@ class Equalised:
     Attributes:
         model: the network.
         links: how many were.
-        twins: the network with the scales that either half of the samples alone had given.
+        twins: the network with the scales that the samples of each of their :func:`folds` had given.
     """
 
     model: ir.Model
@@ -75,7 +75,7 @@ class Equalised:
     ) -> Equalised:
         """A copy of ``model``, not planned, its links rescaled on calibration data."""
         made, rescaled = equalised(model, samples, progress)
-        return cls(made, len(rescaled), [equalised(model, half, progress)[0] for half in halves(samples)])
+        return cls(made, len(rescaled), [equalised(model, mine, progress)[0] for mine, _ in folds(samples)])
 
     def planned(self, plan: TargetPlan | None) -> Equalised:
         """The network in the forms of a plan that was made of it as it came."""

@@ -83,8 +83,8 @@ def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monke
     assert better(twin, None, Equalised(model, 1), feeds, Int8(), ORT).source is model
 
 
-def test_scales_that_samples_gave_are_judged_by_those_of_either_half():
-    """The twin is better on the samples that gave its scales; either half alone gave worse ones."""
+def test_scales_that_samples_gave_are_judged_by_those_of_others():
+    """The twin is better on the samples that gave its scales; those of either fold gave worse ones."""
     model, worse = chain(1.0), chain(100.0)
     feeds = samples(model, 6)
     for settings in (Int8(), Int8(method="minmax")):
@@ -92,7 +92,7 @@ def test_scales_that_samples_gave_are_judged_by_those_of_either_half():
         assert better(worse, None, Equalised(model, 1, [model, model]), feeds, settings, ORT).links == 1
 
 
-def test_either_half_of_the_samples_rescales_a_network_of_its_own():
+def test_each_fold_of_the_samples_rescales_a_network_of_its_own():
     model = chain(100.0)
     feeds = samples(model, 6)
     made = Equalised.of(model, feeds)
@@ -101,10 +101,10 @@ def test_either_half_of_the_samples_rescales_a_network_of_its_own():
         return network.graph.initializers["w0"].const_value.numpy()
 
     found = [first_weight(network) for network in (made.model, *made.twins)]
-    for one, half in zip(found, (feeds, feeds[::2], feeds[1::2]), strict=True):
+    for one, half in zip(found, (feeds, feeds[1::2], feeds[::2]), strict=True):
         np.testing.assert_array_equal(one, first_weight(equalised(model, half)[0]))
     assert not np.array_equal(found[1], found[2])
-    assert not Equalised.of(model, feeds[:3]).twins, "too few to be halved"
+    assert not Equalised.of(model, feeds[:3]).twins, "too few to be parted"
 
 
 def test_less_work_in_float32_is_better_than_more_decibels():

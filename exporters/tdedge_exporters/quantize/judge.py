@@ -1,9 +1,10 @@
 """What a way of quantising is worth on samples that its ranges were not found on.
 
-The ranges of either half of the calibration samples are judged on the other half, in a network whose channels
-were rescaled, if they were, by that half alone: scales found on all samples fit those that judge too well (a
-trained ResNet as Tucker chains: 36 dB by them, 33 dB on 512 others, 35 dB as it was). Fewer than four samples
-are judged on themselves.
+Cross-validation: the samples are parted into folds, and each judges the ranges that were found on all
+others, in a network whose channels were rescaled, if they were, by those others alone: scales found on all
+samples fit those that judge too well (a trained ResNet as Tucker chains: 36 dB by them, 33 dB on 512 others,
+35 dB as it was), scales found on few are worse than those that ship. Fewer than four samples are judged on
+themselves.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from tdedge_exporters.quantize.grids import Array
 from tdedge_exporters.quantize.report import Exact, sqnr_db
 from tdedge_exporters.quantize.settings import MARGIN_DB, Int8
 
-#: From so many samples on, there are halves.
-_LEAST_TO_HALVE = 4
-#: On so many of a half at most: what few samples have outside a range decides.
-_JUDGED_ON = 16
-#: On so many of one half where there are many questions.
+Feed = Mapping[str, Array]
+
+#: (samples, folds): so many folds from so many samples on.
+_FOLDS = ((16, 4), (4, 2))
+#: On so many of all folds at most: what few samples have outside a range decides.
+_JUDGED_ON = 32
+#: On so many of one fold where there are many questions.
 _ASKED_ON = 4
 
 
@@ -47,14 +50,14 @@ class Judge:
         feeds: calibration samples.
         statistics: of all of them.
         keep: products that stay float32 in any case.
-        twins: the graph as either of :func:`halves` would have rescaled it; none where no samples did.
+        twins: the graph as the samples of each of :func:`folds` would have rescaled it; none where none did.
         rounds_edges: whether products give nothing but integers; see :func:`assemble`.
     """
 
     def __init__(
         self,
         model: ir.Model,
-        feeds: Sequence[Mapping[str, Array]],
+        feeds: Sequence[Feed],
         statistics: Mapping[str, Statistics],
         keep: Collection[str],
         *,
@@ -66,22 +69,20 @@ class Judge:
 
     def expected_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
         """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
-        return sum(self._ratio(fold, settings, keep) for fold in self._folds) / len(self._folds)
+        return _ratio(self._all_energies(settings, keep))
 
     def sure_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
         """The ratio, less its standard error where that is more than the margin of what is asked for."""
-        energies = np.concatenate([self._energies(fold, settings, keep) for fold in self._folds])
-        found = sqnr_db(*map(float, energies.sum(axis=0)))
-        return math.inf if found is None else found - max(0.0, error_db(energies) - MARGIN_DB)
+        energies = self._all_energies(settings, keep)
+        ratio = _ratio(energies)
+        return ratio if math.isinf(ratio) else ratio - max(0.0, error_db(energies) - MARGIN_DB)
 
     def about_db(self, settings: Int8, keep: Collection[str]) -> float:
-        """As :meth:`expected_db`, by a few samples of one half: for many questions."""
-        return self._ratio(self._few, settings, keep)
+        """As :meth:`expected_db`, by a few samples of one fold: for many questions."""
+        return _ratio(self._energies(self._few, settings, keep))
 
-    def _ratio(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> float:
-        signal, noise = self._energies(fold, settings, keep).sum(axis=0)
-        found = sqnr_db(float(signal), float(noise))
-        return math.inf if found is None else found
+    def _all_energies(self, settings: Int8, keep: Collection[str]) -> Array:
+        return np.concatenate([self._energies(fold, settings, keep) for fold in self._folds])
 
     def _energies(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> Array:
         kept = (*self._keep, *keep)
@@ -90,23 +91,35 @@ class Judge:
 
     @cached_property
     def _folds(self) -> list[_Fold]:
-        both = halves(self._feeds)
-        if not both:
+        parted = folds(self._feeds)
+        if not parted:
             return [_Fold(self._model, self._statistics, Exact(self._model, self._feeds))]
+        most = _JUDGED_ON // len(parted)
         return [
-            _Fold(model, seen(model, mine, self._keep), Exact(model, other[:_JUDGED_ON]))
-            for model, mine, other in zip(self._twins or (self._model,) * 2, both, both[::-1], strict=True)
+            _Fold(model, seen(model, mine, self._keep), Exact(model, other[:most]))
+            for model, (mine, other) in zip(self._twins or (self._model,) * len(parted), parted, strict=True)
         ]
 
     @cached_property
     def _few(self) -> _Fold:
-        first, others = self._folds[0], self._feeds[1::2] or self._feeds
+        first = self._folds[0]
+        others = folds(self._feeds)[0][1] if len(self._folds) > 1 else self._feeds
         return _Fold(first.model, first.statistics, Exact(first.model, others[:_ASKED_ON]))
 
 
-def halves(feeds: Sequence[Mapping[str, Array]]) -> list[Sequence[Mapping[str, Array]]]:
-    """Either half of the samples, each to judge what was found on the other; none of too few."""
-    return [feeds[::2], feeds[1::2]] if len(feeds) >= _LEAST_TO_HALVE else []
+def folds(feeds: Sequence[Feed]) -> list[tuple[list[Feed], list[Feed]]]:
+    """For every fold the samples to find things on and those to judge them on; none of too few samples."""
+    count = next((parts for least, parts in _FOLDS if len(feeds) >= least), 0)
+    return [
+        ([feed for at, feed in enumerate(feeds) if at % count != fold], list(feeds[fold::count]))
+        for fold in range(count)
+    ]
+
+
+def _ratio(energies: Array) -> float:
+    """Of all samples together, from the (n, 2) energies of :func:`error_db`."""
+    found = sqnr_db(*map(float, energies.sum(axis=0)))
+    return math.inf if found is None else found
 
 
 def error_db(energies: Array) -> float:

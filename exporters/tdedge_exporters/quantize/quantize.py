@@ -63,8 +63,8 @@ def quantize(
         samples: calibration data, one feed each.
         settings: how.
         progress: told about the calibration.
-        twins: where samples went into ``model``, what either of their :func:`judge.halves` alone had made of
-            it, to be judged in its place.
+        twins: where samples went into ``model``, what those of each of their :func:`judge.folds` had made
+            of it, to be judged in its place.
         rounds_edges: judge it for a runtime whose products give nothing but integers.
 
     Raises:

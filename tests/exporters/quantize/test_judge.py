@@ -34,19 +34,21 @@ def spied(monkeypatch):
     return learnt, judged
 
 
-def test_the_ranges_of_each_half_are_judged_on_the_other(spied):
+@pytest.mark.parametrize(("count", "folds"), [(8, 2), (15, 2), (16, 4), (18, 4)])
+def test_the_ranges_of_all_other_folds_are_judged_on_each(spied, count, folds):
     learnt, judged = spied
     model = residual()
-    feeds = samples(model, 8)
+    feeds = samples(model, count)
+    every = {id(feed["x"]) for feed in feeds}
     asked = judge.Judge(model, feeds, seen(model, feeds), ())
     asked.expected_db(MSE)
     asked.expected_db(MSE)
-    assert learnt[0] | learnt[1] == {id(feed["x"]) for feed in feeds}
-    assert not learnt[0] & learnt[1]
-    assert judged == [learnt[1], learnt[0]], "once, however often it is asked"
+    assert len(learnt) == len(judged) == folds, "once, however often it is asked"
+    assert [each | other for each, other in zip(learnt, judged, strict=True)] == [every] * folds
+    assert sorted(each for fold in judged for each in fold) == sorted(every), "each judges once"
     asked.about_db(MSE, ())
-    assert len(judged[2]) == 4
-    assert not judged[2] & learnt[0]
+    assert len(judged[-1]) == 4
+    assert not judged[-1] & learnt[0]
 
 
 def test_it_expects_what_other_samples_have():
@@ -65,7 +67,7 @@ def test_few_samples_are_judged_on_themselves(spied):
     statistics = seen(model, feeds)
     asked = judge.Judge(model, feeds, statistics, ())
     made = assemble(model, statistics, MSE, ())
-    assert asked.expected_db(MSE) == outputs_sqnr_db(model, made.model, feeds)
+    assert asked.expected_db(MSE) == pytest.approx(outputs_sqnr_db(model, made.model, feeds))
     assert (learnt, judged) == ([], [{id(feed["x"]) for feed in feeds}])
     assert math.isfinite(judge.Judge(model, feeds[:1], statistics, ()).about_db(MSE, ()))
 
@@ -103,7 +105,7 @@ def test_doubt_beyond_the_margin_is_taken_off(monkeypatch, error, less):
     feeds = samples(model, 16)
     found = judge.Judge(model, feeds, seen(model, feeds), ())
     both = found.sure_db(MSE) + less
-    folds = [found._ratio(fold, MSE, ()) for fold in found._folds]
+    folds = [judge._ratio(found._energies(fold, MSE, ())) for fold in found._folds]
     assert min(folds) <= both <= max(folds), "the ratio of all samples together"
     every = [node.name for node in model.graph if node.op_type in ("Conv", "Gemm")]
     assert found.sure_db(MSE, every) == math.inf

@@ -21,8 +21,8 @@ class Int8:
 
     Attributes:
         method: how ranges are found: ``mse``, ``minmax``, ``percentile``, ``entropy``, or ``best``, the one
-            of :data:`TRIED` whose outputs have the best signal-to-noise ratio on the half of the calibration
-            data that its ranges were not found on.
+            of :data:`TRIED` whose outputs have the best signal-to-noise ratio on calibration data that its
+            ranges were not found on.
         min_sqnr_db: products stay float32, those first that add the most noise for the time they save, until
             the outputs have this signal-to-noise ratio on calibration data that ranges were not found on;
             None to quantise all.

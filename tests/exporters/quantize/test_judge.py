@@ -98,13 +98,14 @@ def test_the_doubt_is_the_deviation_of_the_ratio_over_sets_of_samples():
     assert np.mean(doubts) == pytest.approx(np.std(ratios), rel=0.15)
 
 
-@pytest.mark.parametrize(("error", "less"), [(0.4, 0.0), (judge.MARGIN_DB + 1.5, 1.5)])
+@pytest.mark.parametrize(("error", "less"), [(0.7, 0.0), ((judge.MARGIN_DB + 1.5) / math.sqrt(2), 1.5)])
 def test_doubt_beyond_the_margin_is_taken_off(monkeypatch, error, less):
     monkeypatch.setattr(judge, "error_db", lambda energies: error)
     model = residual()
     feeds = samples(model, 16)
     found = judge.Judge(model, feeds, seen(model, feeds), ())
     both = found.sure_db(MSE) + less
+    assert both == pytest.approx(found.expected_db(MSE))
     folds = [judge._ratio(found._energies(fold, MSE, ())) for fold in found._folds]
     assert min(folds) <= both <= max(folds), "the ratio of all samples together"
     every = [node.name for node in model.graph if node.op_type in ("Conv", "Gemm")]

@@ -74,8 +74,7 @@ class Judge:
     def sure_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
         """The ratio, less what as many other samples may lack, where that is more than the margin asked for.
 
-        Both sets have the standard error, their difference sqrt(2) of it. THETIS, 32 and 32 clips, judged
-        with the standard error alone: 31 dB or more, and 29.1 and 29.8 on the others.
+        Both sets have the standard error, their difference sqrt(2) of it.
         """
         energies = self._all_energies(settings, keep)
         ratio = _ratio(energies)

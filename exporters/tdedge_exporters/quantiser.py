@@ -75,7 +75,8 @@ class Equalised:
     ) -> Equalised:
         """A copy of ``model``, not planned, its links rescaled on calibration data."""
         made, rescaled = equalised(model, samples, progress)
-        return cls(made, len(rescaled), [equalised(model, mine, progress)[0] for mine, _ in folds(samples)])
+        parted = folds(samples) if rescaled else []
+        return cls(made, len(rescaled), [equalised(model, mine, progress)[0] for mine, _ in parted])
 
     def planned(self, plan: TargetPlan | None) -> Equalised:
         """The network in the forms of a plan that was made of it as it came."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -98,6 +98,10 @@ class Makers:
         """Its inputs, named as the decomposed network's."""
         return networks.samples(self.case.network, ir.load(self.decomposed.rewritten))
 
+    @property
+    def _settings(self) -> Int8:
+        return Int8(samples=len(self.samples.calibration))
+
     @cached_property
     def exact(self) -> Outputs:
         """Its float32 outputs on the held-out inputs."""
@@ -145,15 +149,15 @@ class Makers:
         found, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
         calibration, (planned, plan) = self.samples.calibration, found[0]
-        chosen = better(planned, plan, self.equalised, calibration, Int8(), target, self.place.progress)
+        chosen = better(planned, plan, self.equalised, calibration, self._settings, target, self.place.progress)
         made.quantising_s = time.monotonic() - start
         quantised, made.equalised = chosen.quantised, chosen.links
         made.kept = dict(quantised.report.kept)
         made.paths[INT8] = lowering.lower(quantised.model, _new(folder / "int8"), target).entry
         made.quality[INT8] = self._judged(target.runtime, made.paths[INT8])
         for label, other, settings in (
-            (NOT_EQUALISED, planned, Int8(equalise=False)),
-            (MIN_MAX, chosen.source, Int8(method="minmax")),
+            (NOT_EQUALISED, planned, replace(self._settings, equalise=False)),
+            (MIN_MAX, chosen.source, replace(self._settings, method="minmax")),
         ):
             path = lowering.lower(
                 self._quantised(other, settings).model, _new(folder / label.replace(" ", "-")), target
@@ -166,7 +170,8 @@ class Makers:
         least_db, ratio = SQNR_DB[axes(self.case.network)], made.quality[INT8].sqnr_db
         if ratio is None or ratio >= least_db:
             return
-        settings, calibration = Int8(min_sqnr_db=least_db).with_margin(), self.samples.calibration
+        settings = replace(self._settings, min_sqnr_db=least_db).with_margin()
+        calibration = self.samples.calibration
         times, progress = timer(self.place.planning), self.place.progress
         chosen = at_ratio(whole, found, self.equalised, calibration, settings, target, times, progress)
         quantised = chosen.quantised
@@ -202,7 +207,9 @@ class Makers:
         feeds = networks.samples(self.case.network, model)
         equal = Equalised.of(model, feeds.calibration, self.place.progress)
         any_runtime = Target("onnxruntime", "int8")
-        made = better(model, None, equal, feeds.calibration, Int8(), any_runtime, self.place.progress)
+        made = better(
+            model, None, equal, feeds.calibration, self._settings, any_runtime, self.place.progress
+        )
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
         return made.quantised.model, feeds.held_out, exact
 

@@ -28,7 +28,7 @@ Feed = Mapping[str, Array]
 #: (samples, folds): so many folds from so many samples on.
 _FOLDS = ((16, 4), (4, 2))
 #: On so many of all folds at most: what few samples have outside a range decides.
-_JUDGED_ON = 32
+_JUDGED_ON = 64
 #: On so many of one fold where there are many questions.
 _ASKED_ON = 4
 

@@ -148,8 +148,8 @@ class Makers:
         """
         found, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
-        calibration, (planned, plan) = self.samples.calibration, found[0]
-        chosen = better(planned, plan, self.equalised, calibration, self._settings, target, self.place.progress)
+        calibration, progress, (planned, plan) = self.samples.calibration, self.place.progress, found[0]
+        chosen = better(planned, plan, self.equalised, calibration, self._settings, target, progress)
         made.quantising_s = time.monotonic() - start
         quantised, made.equalised = chosen.quantised, chosen.links
         made.kept = dict(quantised.report.kept)
@@ -207,9 +207,7 @@ class Makers:
         feeds = networks.samples(self.case.network, model)
         equal = Equalised.of(model, feeds.calibration, self.place.progress)
         any_runtime = Target("onnxruntime", "int8")
-        made = better(
-            model, None, equal, feeds.calibration, self._settings, any_runtime, self.place.progress
-        )
+        made = better(model, None, equal, feeds.calibration, self._settings, any_runtime, self.place.progress)
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
         return made.quantised.model, feeds.held_out, exact
 

@@ -25,11 +25,12 @@ from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.checks import checker
 from tdedge_exporters.planner.plan import TargetPlan, replay
 from tdedge_exporters.planning import Planning, Way
-from tdedge_exporters.quantize.equalise import equalised
+from tdedge_exporters.quantize.equalise import rescaled, seen_on_links
 from tdedge_exporters.quantize.grids import Array
-from tdedge_exporters.quantize.judge import folds
-from tdedge_exporters.quantize.quantize import Quantised, quantize
+from tdedge_exporters.quantize.judge import Judge, fold_count, without
+from tdedge_exporters.quantize.quantize import Quantised, quantize_judged
 from tdedge_exporters.quantize.settings import Int8
+from tdedge_exporters.quantize.statistics import together
 from tdedge_runtimes.errors import RuntimesError
 
 #: Median latencies in milliseconds of networks on integers, timed side by side on a target.
@@ -46,12 +47,14 @@ class Made:
         quantised: the graph, and what rounding cost.
         source: the float32 graph it was made of.
         links: how many of its links were rescaled.
+        judge: of ``source`` on the calibration data.
         plan: what says its forms; None where it was not planned.
     """
 
     quantised: Quantised
     source: ir.Model
     links: int
+    judge: Judge
     plan: TargetPlan | None = None
 
 
@@ -74,9 +77,11 @@ class Equalised:
         cls, model: ir.Model, samples: Sequence[Mapping[str, Array]], progress: Progress = SILENT
     ) -> Equalised:
         """A copy of ``model``, not planned, its links rescaled on calibration data."""
-        made, rescaled = equalised(model, samples, progress)
-        parted = folds(samples) if rescaled else []
-        return cls(made, len(rescaled), [equalised(model, mine, progress)[0] for mine, _ in parted])
+        count = fold_count(len(samples))
+        parts = seen_on_links(model, samples, count or 1, progress)
+        made, links = rescaled(model, together(parts))
+        twins = [rescaled(model, together(without(parts, fold)))[0] for fold in range(count if links else 0)]
+        return cls(made, len(links), twins)
 
     def planned(self, plan: TargetPlan | None) -> Equalised:
         """The network in the forms of a plan that was made of it as it came."""
@@ -179,7 +184,7 @@ def at_ratio(
         network = other.planned(plan) if other is not None and whole.links else Equalised(model, 0)
         return _made(network, plan, samples, strict, target, progress)
 
-    first = made_of(*ways[0])
+    first = replace(whole, quantised=quantize_judged(whole.judge, strict, progress))
     if len(ways) == 1 or not first.quantised.kept_ms:
         return first
     made = [first, *(made_of(*way) for way in ways[1:])]
@@ -219,10 +224,12 @@ def _made(
 ) -> Made:
     """A planned network on integers."""
     rounds_edges = target.runtime in _GIVES_INTEGERS
-    quantised = quantize(
-        network.model, samples, settings, progress, twins=network.twins, rounds_edges=rounds_edges
+    feeds = list(samples)[: settings.samples]
+    judge = Judge(
+        network.model, feeds, settings.keep, progress, twins=network.twins, rounds_edges=rounds_edges
     )
-    return Made(quantised, network.model, network.links, plan)
+    quantised = quantize_judged(judge, settings, progress)
+    return Made(quantised, network.model, network.links, judge, plan)
 
 
 def _worth(made: Made) -> tuple[float, float]:

@@ -17,7 +17,8 @@ from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planning import Planning, plan_network
 from tdedge_exporters.quantiser import Equalised, Quantiser, better, fastest, timer
 from tdedge_exporters.quantize.equalise import equalised
-from tdedge_exporters.quantize.quantize import quantize
+from tdedge_exporters.quantize.judge import Judge
+from tdedge_exporters.quantize.quantize import quantize_judged
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
 
@@ -71,14 +72,20 @@ def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monke
     """The twin is better on its own samples and worse on others: it is left."""
     model, twin = chain(1.0), chain(1.0)
     feeds = samples(model, 6)
-    known = {id(model): (30.0, 35.0), id(twin): (40.0, 25.0)}
+    known, ratios = {id(model): (30.0, 35.0), id(twin): (40.0, 25.0)}, {}
 
-    def quantised(graph, *arguments, **options):
-        made = quantize(graph, feeds, Int8())
-        seen, others = known[id(graph)]
+    def judged(graph, *arguments, **options):
+        judge = Judge(graph, *arguments, **options)
+        ratios[judge] = known[id(graph)]
+        return judge
+
+    def quantised(judge, *arguments):
+        made = quantize_judged(judge, *arguments)
+        seen, others = ratios[judge]
         return replace(made, report=replace(made.report, sqnr_db=seen), expected_db=others)
 
-    monkeypatch.setattr(quantiser, "quantize", quantised)
+    monkeypatch.setattr(quantiser, "Judge", judged)
+    monkeypatch.setattr(quantiser, "quantize_judged", quantised)
     assert better(model, None, Equalised(twin, 1), feeds, Int8(), ORT).source is model
     assert better(twin, None, Equalised(model, 1), feeds, Int8(), ORT).source is model
 

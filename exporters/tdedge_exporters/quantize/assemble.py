@@ -14,12 +14,13 @@ import onnx_ir as ir
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters import graph as g
 from tdedge_exporters.quantize import bias, ranges
-from tdedge_exporters.quantize.calibrate import BINS, Statistics, observe
+from tdedge_exporters.quantize.calibrate import observe
 from tdedge_exporters.quantize.exact import for_integers
 from tdedge_exporters.quantize.grids import Array, Grid, Grids, WeightGrid
 from tdedge_exporters.quantize.qdq import insert
 from tdedge_exporters.quantize.scheme import MOVES, Scheme, is_cut, scheme
 from tdedge_exporters.quantize.settings import Int8
+from tdedge_exporters.quantize.statistics import BINS, Statistics
 
 #: Biases stay below this integer; their correction may yet add to them.
 _LARGEST_BIAS = 2.0**30
@@ -57,7 +58,7 @@ def assemble(
 
     Args:
         model: not changed.
-        statistics: see :func:`seen`.
+        statistics: of all samples, see :func:`seen`.
         settings: how ranges are found, and whether biases are corrected.
         keep: names of products that stay float32.
         rounds_edges: put results that leave the integers on their grids too, as a runtime does whose products
@@ -92,14 +93,19 @@ def seen(
     feeds: Sequence[Mapping[str, Array]],
     keep: Collection[str] = (),
     progress: Progress = SILENT,
-) -> dict[str, Statistics]:
+    *,
+    parts: int = 1,
+) -> list[dict[str, Statistics]]:
     """What :func:`assemble` must know of the tensors of a graph, these products or more kept in float32.
+
+    Returns:
+        For every part of the samples, see :func:`observe`.
 
     Raises:
         UsageError: no samples, or tensors that are not finite.
     """
     names = dict.fromkeys((*_observed(scheme(model, keep)), *_read_by_products(model)))
-    return observe(model, list(names), feeds, progress=progress)
+    return observe(model, list(names), feeds, parts, progress=progress)
 
 
 def _grids(model: ir.Model, found: Scheme, statistics: Mapping[str, Statistics], method: str) -> Grids:

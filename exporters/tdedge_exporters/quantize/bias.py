@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tdedge_exporters import graph as g
-from tdedge_exporters.quantize.calibrate import Statistics
 from tdedge_exporters.quantize.grids import Array, Grids
 from tdedge_exporters.quantize.scheme import weight_axis
+from tdedge_exporters.quantize.statistics import Statistics
 
 
 def correct(model: ir.Model, grids: Grids, statistics: Mapping[str, Statistics]) -> int:

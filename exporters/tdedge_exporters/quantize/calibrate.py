@@ -1,8 +1,7 @@
-"""What the activations of a network are like on the user's data: ranges, histograms, means per channel.
+"""What the activations of a network are like on the user's data.
 
-ONNX Runtime computes the float32 network; inner tensors are read out in groups of bounded size, so that 3-D
-networks fit into memory. Two runs over the data: the first finds the range of every tensor, the second fills
-histograms between its ends.
+ONNX Runtime computes the float32 network, once for every sample; inner tensors are read out in groups of
+bounded size, so that 3-D networks fit into memory.
 """
 
 from __future__ import annotations
@@ -10,56 +9,19 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters import graph as g
 from tdedge_exporters.quantize.grids import Array
+from tdedge_exporters.quantize.statistics import Statistics
 from tdedge_runtimes.privacy import import_onnxruntime
 
-#: Bins of a histogram.
-BINS = 2048
 #: Bytes of inner tensors that are read out together.
 _MOST_BYTES = 256 * 2**20
-
-
-@dataclass
-class Statistics:
-    """One tensor over all samples.
-
-    Attributes:
-        low: smallest value.
-        high: largest.
-        histogram: (BINS,) counts between ``low`` and ``high``; empty where none was asked for.
-        channel_low: (C,) smallest value of every channel (axis 1); one channel where there is no axis 1.
-        channel_high: (C,) largest.
-        channel_mean: (C,) mean.
-        channel_power: (C,) mean square.
-        count: samples.
-        lows: smallest value of every sample.
-        highs: largest.
-    """
-
-    low: float
-    high: float
-    histogram: Array
-    channel_low: Array
-    channel_high: Array
-    channel_mean: Array
-    channel_power: Array
-    count: int = 0
-    lows: list[float] = field(default_factory=list)
-    highs: list[float] = field(default_factory=list)
-
-    @property
-    def edges(self) -> Array:
-        """(BINS + 1,) ends of the bins."""
-        return np.linspace(self.low, self.high, len(self.histogram) + 1)
 
 
 class Runner:
@@ -133,11 +95,12 @@ def observe(
     model: ir.Model,
     names: Sequence[str],
     samples: Sequence[Mapping[str, Array]],
+    parts: int = 1,
     *,
     histograms: bool = True,
     progress: Progress = SILENT,
-) -> dict[str, Statistics]:
-    """Statistics of the named tensors.
+) -> list[dict[str, Statistics]]:
+    """Statistics of the named tensors, for every part of the samples: part k has those k, k + parts, ...
 
     Raises:
         UsageError: no samples, or a tensor that is not finite on them.
@@ -146,47 +109,16 @@ def observe(
         raise UsageError("there is no sample to calibrate on")
     runner = Runner(model)
     chunks = runner.chunks(names)
-    found: dict[str, Statistics] = {}
-    total = len(chunks) * len(samples) * (1 + histograms)
-    progress.start("Calibrate", total)
+    found: list[dict[str, Statistics]] = [{} for _ in range(min(parts, len(samples)))]
+    progress.start("Calibrate", len(chunks) * len(samples))
     for chunk in chunks:
-        for values in runner.run(samples, chunk):
+        for at, values in enumerate(runner.run(samples, chunk)):
+            part = found[at % parts]
             for name in chunk:
-                _widen(found, name, values[name])
-            progress.step("")
-        if not histograms:
-            continue
-        for values in runner.run(samples, chunk):
-            for name in chunk:
-                one = found[name]
-                one.histogram += np.histogram(values[name], BINS, (one.low, one.high))[0]
+                one = Statistics.of(values[name], histogram=histograms)
+                if not math.isfinite(one.high - one.low):
+                    raise UsageError(f"tensor {name!r} is not finite on the calibration data")
+                part[name] = part[name] + one if name in part else one
             progress.step("")
     progress.finish()
-    for one in found.values():
-        one.channel_mean /= one.count
-        one.channel_power /= one.count
     return found
-
-
-def _widen(found: dict[str, Statistics], name: str, value: Array) -> None:
-    rows = np.moveaxis(value, 1, 0).reshape(value.shape[1], -1) if value.ndim > 1 else value.reshape(1, -1)
-    low, high = rows.min(axis=1), rows.max(axis=1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise UsageError(f"tensor {name!r} is not finite on the calibration data")
-    mean = rows.mean(axis=1, dtype=np.float64)
-    power = np.einsum("ij,ij->i", rows, rows, dtype=np.float64) / rows.shape[1]
-    one = found.get(name)
-    if one is None:
-        one = found[name] = Statistics(
-            0.0, 0.0, np.zeros(BINS), low.copy(), high.copy(), np.zeros_like(mean), np.zeros_like(power)
-        )
-    np.minimum(one.channel_low, low, out=one.channel_low)
-    np.maximum(one.channel_high, high, out=one.channel_high)
-    one.low, one.high = float(one.channel_low.min()), float(one.channel_high.max())
-    if one.high <= one.low:
-        one.high = one.low + 1e-7
-    one.lows.append(float(low.min()))
-    one.highs.append(float(high.max()))
-    one.channel_mean += mean
-    one.channel_power += power
-    one.count += 1

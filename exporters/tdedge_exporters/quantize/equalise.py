@@ -32,9 +32,10 @@ import onnx_ir as ir
 
 from tdedge.progress import SILENT, Progress
 from tdedge_exporters import graph as g
-from tdedge_exporters.quantize.calibrate import Statistics, observe
+from tdedge_exporters.quantize.calibrate import observe
 from tdedge_exporters.quantize.grids import LEVELS, WEIGHT_LEVELS, Array
 from tdedge_exporters.quantize.scheme import weight_axis
+from tdedge_exporters.quantize.statistics import Statistics, together
 
 #: Exponents that are tried.
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
@@ -104,13 +105,25 @@ def equalised(
     Raises:
         UsageError: a tensor is not finite on the samples.
     """
+    return rescaled(model, together(seen_on_links(model, samples, progress=progress)))
+
+
+def seen_on_links(
+    model: ir.Model, samples: Sequence[Mapping[str, Array]], parts: int = 1, progress: Progress = SILENT
+) -> list[dict[str, Statistics]]:
+    """What :func:`rescaled` must know, by :func:`observe`, for every part of the samples.
+
+    Raises:
+        UsageError: a tensor is not finite on the samples.
+    """
+    names = list(dict.fromkeys(link.value.name or "" for link in links(model)))
+    return observe(model, names, samples, parts, histograms=False, progress=progress) if names else [{}]
+
+
+def rescaled(model: ir.Model, statistics: Mapping[str, Statistics]) -> tuple[ir.Model, list[Rescaled]]:
+    """As :func:`equalised`, by what was seen on samples."""
     copy = model.clone()
-    found = links(copy)
-    if not found:
-        return copy, []
-    names = list(dict.fromkeys(link.value.name or "" for link in found))
-    statistics = observe(copy, names, samples, histograms=False, progress=progress)
-    made = [_rescale(link, statistics[link.value.name or ""]) for link in found]
+    made = [_rescale(link, statistics[link.value.name or ""]) for link in links(copy)]
     return copy, [each for each in made if each is not None]
 
 

@@ -13,16 +13,22 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
+from tdedge.errors import UsageError
+from tdedge.progress import SILENT, Progress
+from tdedge_exporters import graph as g
 from tdedge_exporters.quantize.assemble import assemble, seen
-from tdedge_exporters.quantize.calibrate import Statistics
+from tdedge_exporters.quantize.exact import for_integers
 from tdedge_exporters.quantize.grids import Array
 from tdedge_exporters.quantize.report import Exact, sqnr_db
 from tdedge_exporters.quantize.settings import MARGIN_DB, Int8
+from tdedge_exporters.quantize.statistics import Statistics, together
 
+_T = TypeVar("_T")
 Feed = Mapping[str, Array]
 
 #: (samples, folds): so many folds from so many samples on.
@@ -46,26 +52,43 @@ class Judge:
     """Judges ways of quantising one graph.
 
     Args:
-        model: float32.
+        model: float32; not changed.
         feeds: calibration samples.
-        statistics: of all of them.
         keep: products that stay float32 in any case.
+        progress: told about the calibration.
         twins: the graph as the samples of each of :func:`folds` would have rescaled it; none where none did.
         rounds_edges: whether products give nothing but integers; see :func:`assemble`.
+
+    Attributes:
+        model: after the rewrites for integers.
+        feeds: as given.
+
+    Raises:
+        UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
     """
 
     def __init__(
         self,
         model: ir.Model,
         feeds: Sequence[Feed],
-        statistics: Mapping[str, Statistics],
-        keep: Collection[str],
+        keep: Collection[str] = (),
+        progress: Progress = SILENT,
         *,
         twins: Sequence[ir.Model] = (),
         rounds_edges: bool = False,
     ) -> None:
-        self._model, self._feeds, self._statistics, self._keep = model, feeds, statistics, tuple(keep)
-        self._twins, self._rounds_edges = twins, rounds_edges
+        self.model, self.feeds = for_integers(model), feeds
+        self._keep, self._rounds_edges = tuple(keep), rounds_edges
+        self._check_names()
+        parts = fold_count(len(feeds)) or 1
+        self._parts = seen(self.model, feeds, keep, progress, parts=parts)
+        self._twins = [for_integers(twin) for twin in twins]
+        self._known: dict[tuple[str, bool, frozenset[str]], Array] = {}
+
+    @cached_property
+    def statistics(self) -> dict[str, Statistics]:
+        """Of all samples."""
+        return together(self._parts)
 
     def expected_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
         """Signal-to-noise ratio of the outputs, these products kept as well; infinite without any noise."""
@@ -84,8 +107,18 @@ class Judge:
         """As :meth:`expected_db`, by a few samples of one fold: for many questions."""
         return _ratio(self._energies(self._few, settings, keep))
 
+    def _check_names(self) -> None:
+        known = {g.node_name(node) for node in self.model.graph}
+        for name in self._keep:
+            if name not in known:
+                raise UsageError(f"no node {name!r} to keep in float32; expected a node of the planned graph")
+
     def _all_energies(self, settings: Int8, keep: Collection[str]) -> Array:
-        return np.concatenate([self._energies(fold, settings, keep) for fold in self._folds])
+        asked = (settings.method, settings.correct_bias, frozenset(keep))
+        if asked not in self._known:
+            found = [self._energies(fold, settings, keep) for fold in self._folds]
+            self._known[asked] = np.concatenate(found)
+        return self._known[asked]
 
     def _energies(self, fold: _Fold, settings: Int8, keep: Collection[str]) -> Array:
         kept = (*self._keep, *keep)
@@ -94,29 +127,45 @@ class Judge:
 
     @cached_property
     def _folds(self) -> list[_Fold]:
-        parted = folds(self._feeds)
+        parted = folds(self.feeds)
         if not parted:
-            return [_Fold(self._model, self._statistics, Exact(self._model, self._feeds))]
+            return [_Fold(self.model, self.statistics, Exact(self.model, self.feeds))]
         most = _JUDGED_ON // len(parted)
+        if not self._twins:
+            seen_by_others = [together(without(self._parts, at)) for at in range(len(parted))]
+            return [
+                _Fold(self.model, others, Exact(self.model, held[:most]))
+                for others, (_, held) in zip(seen_by_others, parted, strict=True)
+            ]
         return [
-            _Fold(model, seen(model, mine, self._keep), Exact(model, other[:most]))
-            for model, (mine, other) in zip(self._twins or (self._model,) * len(parted), parted, strict=True)
+            _Fold(twin, together(seen(twin, mine, self._keep)), Exact(twin, held[:most]))
+            for twin, (mine, held) in zip(self._twins, parted, strict=True)
         ]
 
     @cached_property
     def _few(self) -> _Fold:
         first = self._folds[0]
-        others = folds(self._feeds)[0][1] if len(self._folds) > 1 else self._feeds
+        others = folds(self.feeds)[0][1] if len(self._folds) > 1 else self.feeds
         return _Fold(first.model, first.statistics, Exact(first.model, others[:_ASKED_ON]))
+
+
+def fold_count(samples: int) -> int:
+    """How many folds so many samples are parted into; 0 for too few."""
+    return next((parts for least, parts in _FOLDS if samples >= least), 0)
 
 
 def folds(feeds: Sequence[Feed]) -> list[tuple[list[Feed], list[Feed]]]:
     """For every fold the samples to find things on and those to judge them on; none of too few samples."""
-    count = next((parts for least, parts in _FOLDS if len(feeds) >= least), 0)
+    count = fold_count(len(feeds))
     return [
         ([feed for at, feed in enumerate(feeds) if at % count != fold], list(feeds[fold::count]))
         for fold in range(count)
     ]
+
+
+def without(parts: Sequence[_T], fold: int) -> list[_T]:
+    """All parts but one."""
+    return [part for at, part in enumerate(parts) if at != fold]
 
 
 def _ratio(energies: Array) -> float:

@@ -13,12 +13,9 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from tdedge.errors import UsageError
 from tdedge.progress import SILENT, Progress
-from tdedge_exporters import graph as g
 from tdedge_exporters.quantize import mixed, report
-from tdedge_exporters.quantize.assemble import assemble, seen
-from tdedge_exporters.quantize.exact import for_integers
+from tdedge_exporters.quantize.assemble import assemble
 from tdedge_exporters.quantize.grids import Array, Grids
 from tdedge_exporters.quantize.judge import Judge
 from tdedge_exporters.quantize.report import QualityReport
@@ -52,9 +49,6 @@ def quantize(
     samples: Sequence[Mapping[str, Array]],
     settings: Int8 | None = None,
     progress: Progress = SILENT,
-    *,
-    twins: Sequence[ir.Model] = (),
-    rounds_edges: bool = False,
 ) -> Quantised:
     """Quantise a float32 graph to int8.
 
@@ -63,23 +57,27 @@ def quantize(
         samples: calibration data, one feed each.
         settings: how.
         progress: told about the calibration.
-        twins: where samples went into ``model``, what those of each of their :func:`judge.folds` had made
-            of it, to be judged in its place.
-        rounds_edges: judge it for a runtime whose products give nothing but integers.
 
     Raises:
         UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
     """
     chosen = settings or Int8()
-    feeds = list(samples)[: chosen.samples]
-    whole = for_integers(model)
-    _check_names(whole, chosen.keep)
-    statistics = seen(whole, feeds, chosen.keep, progress)
-    alike = [for_integers(twin) for twin in twins]
-    judge = Judge(whole, feeds, statistics, chosen.keep, twins=alike, rounds_edges=rounds_edges)
-    tried = TRIED if chosen.method == BEST else (chosen.method,)
-    ratios = {method: judge.expected_db(replace(chosen, method=method)) for method in tried}
-    chosen = replace(chosen, method=max(tried, key=lambda method: ratios[method]))
+    judge = Judge(model, list(samples)[: chosen.samples], chosen.keep, progress)
+    return quantize_judged(judge, chosen, progress)
+
+
+def quantize_judged(judge: Judge, settings: Int8, progress: Progress = SILENT) -> Quantised:
+    """Quantise the graph of a judge to int8.
+
+    Args:
+        judge: of the graph and of the samples, with what is to be kept by ``settings``.
+        settings: how.
+        progress: told about products that are judged.
+    """
+    whole, feeds = judge.model, judge.feeds
+    tried = TRIED if settings.method == BEST else (settings.method,)
+    ratios = {method: judge.expected_db(replace(settings, method=method)) for method in tried}
+    chosen = replace(settings, method=max(tried, key=lambda method: ratios[method]))
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     kept_ms = 0.0
     if chosen.min_sqnr_db is not None:
@@ -88,7 +86,7 @@ def quantize(
             more = _kept_for(whole, judge, chosen, chosen.min_sqnr_db, progress)
         kept |= {name: mixed.why(one, chosen.min_sqnr_db) for one in more for name in one.names}
         kept_ms = sum(one.float_ms for one in more)
-    made = assemble(whole, statistics, chosen, tuple(kept))
+    made = assemble(whole, judge.statistics, chosen, tuple(kept))
     quality = QualityReport(
         sqnr_db=report.outputs_sqnr_db(whole, made.model, feeds[: report.MOST_SAMPLES]),
         samples=len(feeds),
@@ -112,10 +110,3 @@ def _kept_for(
 
     ranked = mixed.stretches(model, products, alone_db, least_db, progress)
     return mixed.keep_for(ranked, lambda names: judge.sure_db(settings, names), least_db)
-
-
-def _check_names(model: ir.Model, keep: Sequence[str]) -> None:
-    known = {g.node_name(node) for node in model.graph}
-    for name in keep:
-        if name not in known:
-            raise UsageError(f"no node {name!r} to keep in float32; expected a node of the planned graph")

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tdedge.errors import UsageError
-from tdedge_exporters.quantize.calibrate import Statistics
 from tdedge_exporters.quantize.grids import LEVELS, Array, Grid
 from tdedge_exporters.quantize.headroom import with_headroom
+from tdedge_exporters.quantize.statistics import Statistics
 
 #: Share of the values that a percentile keeps.
 PERCENTILE = 0.9999

@@ -36,7 +36,7 @@ def test_the_mean_error_of_rounded_weights_is_gone(bias, groups):
     def means(corrected):
         rounded = model.clone()
         if corrected:
-            assert correct(rounded, grids, observe(model, ["x"], data)) == 1
+            assert correct(rounded, grids, observe(model, ["x"], data)[0]) == 1
         held = rounded.graph.initializers["w0"]
         held.const_value = ir.tensor(grids.weights["w0"].round(weight), name="w0")
         gaps = [run(rounded, feed["x"])[0] - run(model, feed["x"])[0] for feed in data]

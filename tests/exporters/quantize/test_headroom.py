@@ -79,7 +79,7 @@ def test_ranges_have_room_where_a_tensor_has_one_value_per_sample():
     net.add("Gemm", "one", net.weight(4, 1), net.weight(4), transB=1, name="y")
     model = net.model()
     learn, come = samples(model, 24), samples(model, 500, seed=7)
-    statistics = observe(model, ["one"], learn)["one"]
+    statistics = observe(model, ["one"], learn)[0]["one"]
     assert len(statistics.lows) == len(statistics.highs) == 24
     assert (min(statistics.lows), max(statistics.highs)) == pytest.approx((statistics.low, statistics.high))
     found = {method: quantize.quantize(model, learn, Int8(method=method, equalise=False)) for method in TRIED}

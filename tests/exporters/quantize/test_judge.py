@@ -21,9 +21,9 @@ def spied(monkeypatch):
     def spy(call):
         calls = []
 
-        def inner(model, feeds, *others):
+        def inner(model, feeds, *others, **options):
             calls.append({id(feed["x"]) for feed in feeds})
-            return call(model, feeds, *others)
+            return call(model, feeds, *others, **options)
 
         return calls, inner
 
@@ -40,9 +40,10 @@ def test_the_ranges_of_all_other_folds_are_judged_on_each(spied, count, folds):
     model = residual()
     feeds = samples(model, count)
     every = {id(feed["x"]) for feed in feeds}
-    asked = judge.Judge(model, feeds, seen(model, feeds), ())
+    asked = judge.Judge(model, feeds, twins=[model] * folds)
     asked.expected_db(MSE)
     asked.expected_db(MSE)
+    assert learnt.pop(0) == every, "of the graph itself"
     assert len(learnt) == len(judged) == folds, "once, however often it is asked"
     assert [each | other for each, other in zip(learnt, judged, strict=True)] == [every] * folds
     assert sorted(each for fold in judged for each in fold) == sorted(every), "each judges once"
@@ -51,12 +52,33 @@ def test_the_ranges_of_all_other_folds_are_judged_on_each(spied, count, folds):
     assert not judged[-1] & learnt[0]
 
 
+@pytest.mark.parametrize("count", [8, 18])
+def test_one_run_over_the_samples_serves_all_folds(spied, count):
+    learnt, _ = spied
+    model = residual()
+    feeds = samples(model, count)
+    asked = judge.Judge(model, feeds)
+    twins = judge.Judge(model, feeds, twins=[model] * judge.fold_count(count))
+    assert asked.expected_db(MSE) == pytest.approx(twins.expected_db(MSE), abs=0.1)
+    assert len(learnt) == 2 + judge.fold_count(count), "one of the graph of each, one of every twin"
+
+
+def test_what_was_asked_once_is_known(monkeypatch):
+    model = residual()
+    asked = judge.Judge(model, samples(model, 8))
+    first = asked.expected_db(MSE, ("n_b",))
+    monkeypatch.setattr(judge, "assemble", None)
+    assert asked.expected_db(MSE, ["n_b"]) == first
+    with pytest.raises(TypeError):
+        asked.expected_db(MSE, ("n_d",))
+
+
 def test_it_expects_what_other_samples_have():
     model = residual()
     feeds, come = samples(model, 32), samples(model, 64, seed=9)
-    statistics = seen(model, feeds)
+    (statistics,) = seen(model, feeds)
     made = assemble(model, statistics, MSE, ())
-    expected = judge.Judge(model, feeds, statistics, ()).expected_db(MSE)
+    expected = judge.Judge(model, feeds).expected_db(MSE)
     assert expected == pytest.approx(outputs_sqnr_db(model, made.model, come), abs=1.0)
 
 
@@ -64,23 +86,22 @@ def test_few_samples_are_judged_on_themselves(spied):
     learnt, judged = spied
     model = residual()
     feeds = samples(model, 3)
-    statistics = seen(model, feeds)
-    asked = judge.Judge(model, feeds, statistics, ())
-    made = assemble(model, statistics, MSE, ())
+    asked = judge.Judge(model, feeds)
+    made = assemble(model, asked.statistics, MSE, ())
     assert asked.expected_db(MSE) == outputs_sqnr_db(model, made.model, feeds)
-    assert (learnt, judged) == ([], [{id(feed["x"]) for feed in feeds}])
-    assert math.isfinite(judge.Judge(model, feeds[:1], statistics, ()).about_db(MSE, ()))
+    assert learnt == judged == [{id(feed["x"]) for feed in feeds}]
+    assert math.isfinite(judge.Judge(model, feeds[:1]).about_db(MSE, ()))
 
 
 def test_what_stays_float_adds_no_noise():
     model = residual()
     feeds = samples(model, 4)
     products = ("n_stem", "n_b", "n_d", "n_q", "n_y")
-    asked = judge.Judge(model, feeds, seen(model, feeds), products[:2])
+    asked = judge.Judge(model, feeds, products[:2])
     assert asked.expected_db(MSE) < asked.expected_db(MSE, products[2:4])
     assert asked.expected_db(MSE, products[2:]) > 100
     zeros = [{"x": np.zeros_like(feed["x"])} for feed in feeds]
-    assert judge.Judge(model, zeros, seen(model, zeros), products).expected_db(MSE) > 100
+    assert judge.Judge(model, zeros, products).expected_db(MSE) > 100
 
 
 def test_samples_that_are_alike_leave_no_doubt():
@@ -103,7 +124,7 @@ def test_doubt_beyond_the_margin_is_taken_off(monkeypatch, error, less):
     monkeypatch.setattr(judge, "error_db", lambda energies: error)
     model = residual()
     feeds = samples(model, 16)
-    found = judge.Judge(model, feeds, seen(model, feeds), ())
+    found = judge.Judge(model, feeds)
     both = found.sure_db(MSE) + less
     assert both == pytest.approx(found.expected_db(MSE))
     folds = [judge._ratio(found._energies(fold, MSE, ())) for fold in found._folds]

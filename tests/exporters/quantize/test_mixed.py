@@ -8,10 +8,9 @@ from support.graphs import Net
 
 from tdedge_exporters import graph as g
 from tdedge_exporters.quantize import mixed
-from tdedge_exporters.quantize.assemble import seen
 from tdedge_exporters.quantize.judge import Judge
 from tdedge_exporters.quantize.mixed import Stretch
-from tdedge_exporters.quantize.quantize import quantize
+from tdedge_exporters.quantize.quantize import quantize, quantize_judged
 from tdedge_exporters.quantize.report import outputs_sqnr_db
 from tdedge_exporters.quantize.settings import Int8
 
@@ -97,17 +96,19 @@ def test_what_a_runtime_rounds_at_the_end_is_part_of_the_noise():
     model = residual()
     feeds = samples(model, 32)
     others = tuple(name for name in products(model) if name != "n_y")
-    settings, statistics = Int8(method="mse", keep=others), seen(model, feeds, others)
+    settings = Int8(method="mse", keep=others)
     free, rounded = (
-        Judge(model, feeds, statistics, others, rounds_edges=rounds).sure_db(settings)
-        for rounds in (False, True)
+        Judge(model, feeds, others, rounds_edges=rounds).sure_db(settings) for rounds in (False, True)
     )
     assert free > rounded + 0.3
     strict = replace(settings, min_sqnr_db=(free + rounded) / 2)
     made = quantize(model, feeds, strict)
     assert set(made.report.kept) == set(others)
     assert made.grids.edges == {"y"}
-    assert set(quantize(model, feeds, strict, rounds_edges=True).report.kept) == {*others, "n_y"}
+    assert set(quantize_judged(Judge(model, feeds, others, rounds_edges=True), strict).report.kept) == {
+        *others,
+        "n_y",
+    }
 
 
 def test_the_product_that_spoils_the_outputs_stays_float():

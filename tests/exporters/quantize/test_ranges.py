@@ -3,7 +3,7 @@ import pytest
 
 from tdedge.errors import UsageError
 from tdedge_exporters.quantize import ranges
-from tdedge_exporters.quantize.calibrate import BINS, Statistics
+from tdedge_exporters.quantize.statistics import BINS, Statistics
 
 
 def statistics(values):

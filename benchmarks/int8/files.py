@@ -34,7 +34,7 @@ from tdedge_exporters import lowering
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.timing import lower_to_time
 from tdedge_exporters.planning import FAILED, Planning, Way, ways
-from tdedge_exporters.quantiser import Equalised, Made, at_ratio, better, timer
+from tdedge_exporters.quantiser import Equalised, Made, Quantising, timer
 from tdedge_exporters.quantize.quantize import Quantised, quantize
 from tdedge_exporters.quantize.settings import Int8
 from tdedge_runtimes.errors import RuntimesError
@@ -148,15 +148,14 @@ class Makers:
         """
         found, made.planning_s = self._planned(ir.load(self.decomposed.rewritten), target)
         start = time.monotonic()
-        calibration, progress, (planned, plan) = self.samples.calibration, self.place.progress, found[0]
-        chosen = better(planned, plan, self.equalised, calibration, self._settings, target, progress)
+        chosen = self._quantising(self._settings, target).better(found[0])
         made.quantising_s = time.monotonic() - start
         quantised, made.equalised = chosen.quantised, chosen.links
         made.kept = dict(quantised.report.kept)
         made.paths[INT8] = lowering.lower(quantised.model, _new(folder / "int8"), target).entry
         made.quality[INT8] = self._judged(target.runtime, made.paths[INT8])
         for label, other, settings in (
-            (NOT_EQUALISED, planned, replace(self._settings, equalise=False)),
+            (NOT_EQUALISED, found[0][0], replace(self._settings, equalise=False)),
             (MIN_MAX, chosen.source, replace(self._settings, method="minmax")),
         ):
             path = lowering.lower(
@@ -171,9 +170,8 @@ class Makers:
         if ratio is None or ratio >= least_db:
             return
         settings = replace(self._settings, min_sqnr_db=least_db).with_margin()
-        calibration = self.samples.calibration
-        times, progress = timer(self.place.planning), self.place.progress
-        chosen = at_ratio(whole, found, self.equalised, calibration, settings, target, times, progress)
+        stage = self._quantising(settings, target)
+        chosen = stage.at_ratio(whole, found, timer(self.place.planning))
         quantised = chosen.quantised
         made.kept_strict = dict(quantised.report.kept)
         made.paths[STRICT] = lowering.lower(quantised.model, _new(folder / "strict"), target).entry
@@ -207,7 +205,8 @@ class Makers:
         feeds = networks.samples(self.case.network, model)
         equal = Equalised.of(model, feeds.calibration, self.place.progress)
         any_runtime = Target("onnxruntime", "int8")
-        made = better(model, None, equal, feeds.calibration, self._settings, any_runtime, self.place.progress)
+        stage = Quantising(equal, feeds.calibration, self._settings, any_runtime, self.place.progress)
+        made = stage.better((model, None))
         exact = outputs("onnxruntime", self.dense.rewritten, feeds.held_out)
         return made.quantised.model, feeds.held_out, exact
 
@@ -228,6 +227,9 @@ class Makers:
         if plan is not None and plan.why.startswith(FAILED):
             raise GateError(f"{target}: {plan.why}")
         return found, time.monotonic() - start
+
+    def _quantising(self, settings: Int8, target: Target) -> Quantising:
+        return Quantising(self.equalised, self.samples.calibration, settings, target, self.place.progress)
 
     def _quantised(self, model: ir.Model, settings: Int8) -> Quantised:
         return quantize(model, self.samples.calibration, settings, self.place.progress)

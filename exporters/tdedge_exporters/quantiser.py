@@ -92,115 +92,105 @@ class Equalised:
         )
 
 
-def better(
-    planned: ir.Model,
-    plan: TargetPlan | None,
-    other: Equalised | None,
-    samples: Sequence[Mapping[str, Array]],
-    settings: Int8,
-    target: Target,
-    progress: Progress = SILENT,
-) -> Made:
-    """A planned graph on integers, or its equalised twin where that is better.
+@dataclass(frozen=True)
+class Quantising:
+    """How one network is put on integers for one target.
 
-    Args:
-        planned: float32, in the forms of ``plan``.
-        plan: of the network as it came; None where it was not planned.
-        other: the same network equalised; None to leave its channels as they are.
-        samples: calibration data, one feed each.
-        settings: how both are quantised.
-        target: what executes them.
-        progress: told about the calibration.
-
-    Raises:
-        UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
-    """
-    plain = _made(Equalised(planned, 0), plan, samples, settings, target, progress)
-    if other is None or not other.links:
-        return plain
-    return max(plain, _made(other.planned(plan), plan, samples, settings, target, progress), key=_worth)
-
-
-def fastest(
-    ways: Sequence[Way],
-    other: Equalised | None,
-    samples: Sequence[Mapping[str, Array]],
-    settings: Int8,
-    target: Target,
-    times: Times,
-    progress: Progress = SILENT,
-) -> Made:
-    """The way that takes the least time with the ratio that is asked for; the first where all are integers.
-
-    Args:
-        ways: how the target executes the network, the fastest on integers first.
+    Attributes:
         other: the network equalised; None to leave its channels as they are.
         samples: calibration data, one feed each.
-        settings: how all are quantised.
-        target: what executes them.
-        times: times the networks; where it cannot, the first is kept.
+        settings: how.
+        target: what executes it.
         progress: told about the calibration.
-
-    Raises:
-        UsageError: as :func:`better`.
-        DeviceError: the device was lost.
     """
-    if settings.min_sqnr_db is None or len(ways) == 1:
-        return better(*ways[0], other, samples, settings, target, progress)
-    whole = better(*ways[0], other, samples, replace(settings, min_sqnr_db=None), target, progress)
-    return at_ratio(whole, ways, other, samples, settings, target, times, progress)
 
+    other: Equalised | None
+    samples: Sequence[Mapping[str, Array]]
+    settings: Int8
+    target: Target
+    progress: Progress = SILENT
 
-def at_ratio(
-    whole: Made,
-    ways: Sequence[Way],
-    other: Equalised | None,
-    samples: Sequence[Mapping[str, Array]],
-    settings: Int8,
-    target: Target,
-    times: Times,
-    progress: Progress = SILENT,
-) -> Made:
-    """The way that takes the least time with the ratio that is asked for.
+    def better(self, way: Way) -> Made:
+        """One way on integers, or its equalised twin where that is better.
 
-    Args:
-        whole: the first way with all products on integers. Whether equalised channels and which method help
-            there is not asked again: the ratio takes minutes for large networks.
-        ways: how the target executes the network, the fastest on integers first.
-        other: the network equalised; None to leave its channels as they are.
-        samples: calibration data, one feed each.
-        settings: the ratio; how all are quantised.
-        target: what executes them.
-        times: times the networks; where it cannot, the first is kept.
-        progress: told about the calibration.
+        Args:
+            way: the float32 graph in the forms of a plan, and the plan; None where it was not planned.
 
-    Raises:
-        UsageError: as :func:`better`.
-        DeviceError: the device was lost.
-    """
-    strict = replace(settings, method=whole.quantised.report.method)
+        Raises:
+            UsageError: no samples, a node to keep that does not exist, or tensors that are not finite.
+        """
+        planned, plan = way
+        plain = self._made(Equalised(planned, 0), plan)
+        if self.other is None or not self.other.links:
+            return plain
+        return max(plain, self._made(self.other.planned(plan), plan), key=_worth)
 
-    def made_of(model: ir.Model, plan: TargetPlan | None) -> Made:
-        network = other.planned(plan) if other is not None and whole.links else Equalised(model, 0)
-        return _made(network, plan, samples, strict, target, progress)
+    def fastest(self, ways: Sequence[Way], times: Times) -> Made:
+        """The way that takes the least time with the ratio that is asked for.
 
-    first = replace(whole, quantised=quantize_judged(whole.judge, strict, progress))
-    if len(ways) == 1 or not first.quantised.kept_ms:
-        return first
-    made = [first, *(made_of(*way) for way in ways[1:])]
-    try:
-        timed = times([one.quantised.model for one in made], target)
-    except RuntimesError:
-        return first
-    least, best = min(zip(timed, made, strict=True), key=lambda pair: pair[0])
-    if best.plan is None or best is first:
-        return best
-    kept, others = (len(one.quantised.report.kept) for one in (best, first))
-    why = (
-        f"faster with as many products in float32 as the ratio needs: {least:.2f} ms with {kept}, the forms "
-        f"that are the fastest with all on integers {timed[0]:.2f} ms with {others}"
-    )
-    return replace(best, plan=best.plan.model_copy(update={"why": why}))
+        Args:
+            ways: how the target executes the network, the fastest on integers first; that one is kept where
+                all products are on integers.
+            times: times the networks; where it cannot, the first is kept.
+
+        Raises:
+            UsageError: as :meth:`better`.
+            DeviceError: the device was lost.
+        """
+        if self.settings.min_sqnr_db is None or len(ways) == 1:
+            return self.better(ways[0])
+        loose = replace(self, settings=replace(self.settings, min_sqnr_db=None))
+        return self.at_ratio(loose.better(ways[0]), ways, times)
+
+    def at_ratio(self, whole: Made, ways: Sequence[Way], times: Times) -> Made:
+        """As :meth:`fastest`, for a ratio that is asked for.
+
+        Args:
+            whole: the first way with all products on integers. Whether equalised channels and which method
+                help there is not asked again: the ratio takes minutes for large networks.
+            ways: how the target executes the network, the fastest on integers first.
+            times: times the networks; where it cannot, the first is kept.
+
+        Raises:
+            UsageError: as :meth:`better`.
+            DeviceError: the device was lost.
+        """
+        strict = replace(self.settings, method=whole.quantised.report.method)
+        again = replace(self, settings=strict)
+        first = replace(whole, quantised=quantize_judged(whole.judge, strict, self.progress))
+        if len(ways) == 1 or not first.quantised.kept_ms:
+            return first
+        made = [first]
+        other = self.other if whole.links else None
+        for model, plan in ways[1:]:
+            network = Equalised(model, 0) if other is None else other.planned(plan)
+            made.append(again._made(network, plan))
+        try:
+            timed = times([one.quantised.model for one in made], self.target)
+        except RuntimesError:
+            return first
+        least, best = min(zip(timed, made, strict=True), key=lambda pair: pair[0])
+        if best.plan is None or best is first:
+            return best
+        kept, others = (len(one.quantised.report.kept) for one in (best, first))
+        why = (
+            f"faster with as many products in float32 as the ratio needs: {least:.2f} ms with {kept}, the "
+            f"forms that are the fastest with all on integers {timed[0]:.2f} ms with {others}"
+        )
+        return replace(best, plan=best.plan.model_copy(update={"why": why}))
+
+    def _made(self, network: Equalised, plan: TargetPlan | None) -> Made:
+        """A planned network on integers."""
+        judge = Judge(
+            network.model,
+            list(self.samples)[: self.settings.samples],
+            self.settings.keep,
+            self.progress,
+            twins=network.twins,
+            rounds_edges=self.target.runtime in _GIVES_INTEGERS,
+        )
+        quantised = quantize_judged(judge, self.settings, self.progress)
+        return Made(quantised, network.model, network.links, judge, plan)
 
 
 def timer(planning: Planning) -> Times:
@@ -212,24 +202,6 @@ def timer(planning: Planning) -> Times:
         return [costs[label].median_ms for label in labelled]
 
     return times
-
-
-def _made(
-    network: Equalised,
-    plan: TargetPlan | None,
-    samples: Sequence[Mapping[str, Array]],
-    settings: Int8,
-    target: Target,
-    progress: Progress,
-) -> Made:
-    """A planned network on integers."""
-    rounds_edges = target.runtime in _GIVES_INTEGERS
-    feeds = list(samples)[: settings.samples]
-    judge = Judge(
-        network.model, feeds, settings.keep, progress, twins=network.twins, rounds_edges=rounds_edges
-    )
-    quantised = quantize_judged(judge, settings, progress)
-    return Made(quantised, network.model, network.links, judge, plan)
 
 
 def _worth(made: Made) -> tuple[float, float]:
@@ -253,11 +225,11 @@ class Quantiser:
         self.model, self.data, self.settings, self.progress = model, data, settings, progress
 
     def quantised(self, ways: Sequence[Way], target: Target, times: Times) -> Made | None:
-        """A target's planned graph on integers, see :func:`fastest`; None for a target of floats."""
+        """A target's planned graph on integers, see :meth:`Quantising.fastest`; None for one of floats."""
         if not target.calibrated or self.data is None:
             return None
-        samples = self.data.samples
-        return fastest(ways, self._equalised, samples, self.settings, target, times, self.progress)
+        stage = Quantising(self._equalised, self.data.samples, self.settings, target, self.progress)
+        return stage.fastest(ways, times)
 
     @cached_property
     def _equalised(self) -> Equalised | None:

@@ -15,7 +15,7 @@ from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.costs import Cost
 from tdedge_exporters.planner.plan import TargetPlan
 from tdedge_exporters.planning import Planning, plan_network
-from tdedge_exporters.quantiser import Equalised, Quantiser, better, fastest, timer
+from tdedge_exporters.quantiser import Equalised, Quantiser, Quantising, timer
 from tdedge_exporters.quantize.equalise import equalised
 from tdedge_exporters.quantize.judge import Judge
 from tdedge_exporters.quantize.quantize import quantize_judged
@@ -62,9 +62,9 @@ def test_the_equalised_twin_has_the_forms_of_the_plan(tmp_path, effort):
 def test_a_twin_that_rounds_worse_is_left():
     model, worse = chain(1.0), chain(100.0)
     feeds = samples(model, 6)
-    made = better(model, None, Equalised(worse, 1), feeds, Int8(), ORT)
+    made = Quantising(Equalised(worse, 1), feeds, Int8(), ORT).better((model, None))
     assert (made.links, made.source) == (0, model)
-    other = better(worse, None, Equalised(model, 1), feeds, Int8(), ORT)
+    other = Quantising(Equalised(model, 1), feeds, Int8(), ORT).better((worse, None))
     assert (other.links, other.source) == (1, model)
 
 
@@ -86,8 +86,8 @@ def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monke
 
     monkeypatch.setattr(quantiser, "Judge", judged)
     monkeypatch.setattr(quantiser, "quantize_judged", quantised)
-    assert better(model, None, Equalised(twin, 1), feeds, Int8(), ORT).source is model
-    assert better(twin, None, Equalised(model, 1), feeds, Int8(), ORT).source is model
+    assert Quantising(Equalised(twin, 1), feeds, Int8(), ORT).better((model, None)).source is model
+    assert Quantising(Equalised(model, 1), feeds, Int8(), ORT).better((twin, None)).source is model
 
 
 def test_scales_that_samples_gave_are_judged_by_those_of_others():
@@ -95,8 +95,9 @@ def test_scales_that_samples_gave_are_judged_by_those_of_others():
     model, worse = chain(1.0), chain(100.0)
     feeds = samples(model, 6)
     for settings in (Int8(), Int8(method="minmax")):
-        assert better(worse, None, Equalised(model, 1, [worse, worse]), feeds, settings, ORT).links == 0
-        assert better(worse, None, Equalised(model, 1, [model, model]), feeds, settings, ORT).links == 1
+        for folds, links in (([worse, worse], 0), ([model, model], 1)):
+            stage = Quantising(Equalised(model, 1, folds), feeds, settings, ORT)
+            assert stage.better((worse, None)).links == links
 
 
 def test_each_fold_of_the_samples_rescales_a_network_of_its_own():
@@ -117,11 +118,11 @@ def test_each_fold_of_the_samples_rescales_a_network_of_its_own():
 def test_less_work_in_float32_is_better_than_more_decibels():
     model, worse = chain(1.0), chain(100.0)
     feeds = samples(model, 6)
-    floor = better(model, None, None, feeds, Int8(), ORT).quantised.expected_db - 3
-    made = better(worse, None, Equalised(model, 1), feeds, Int8(min_sqnr_db=floor), ORT)
+    floor = Quantising(None, feeds, Int8(), ORT).better((model, None)).quantised.expected_db - 3
+    made = Quantising(Equalised(model, 1), feeds, Int8(min_sqnr_db=floor), ORT).better((worse, None))
     assert made.links == 1
     assert made.quantised.report.kept == {}
-    alone = better(worse, None, None, feeds, Int8(min_sqnr_db=floor), ORT)
+    alone = Quantising(None, feeds, Int8(min_sqnr_db=floor), ORT).better((worse, None))
     assert alone.quantised.report.kept
 
 
@@ -137,7 +138,8 @@ def ways_of(model, forms):
 def test_of_near_ways_the_one_that_is_faster_at_the_ratio_is_kept(times_ms, best):
     model, twin = chain(100.0), chain(100.0)
     feeds, asked = samples(model, 6), []
-    settings = Int8(min_sqnr_db=better(model, None, None, feeds, Int8(), ORT).quantised.expected_db + 1)
+    loose = Quantising(None, feeds, Int8(), ORT).better((model, None)).quantised
+    settings = Int8(min_sqnr_db=loose.expected_db + 1)
 
     def times(models, target):
         asked.append(models)
@@ -145,7 +147,7 @@ def test_of_near_ways_the_one_that_is_faster_at_the_ratio_is_kept(times_ms, best
         return times_ms
 
     ways = ways_of(model, [twin])
-    made = fastest(ways, None, feeds, settings, ORT, times)
+    made = Quantising(None, feeds, settings, ORT).fastest(ways, times)
     assert [len(models) for models in asked] == [2]
     assert made.quantised.model is asked[0][best]
     assert made.source is (model, twin)[best]
@@ -163,9 +165,9 @@ def test_nothing_is_timed_where_all_are_integers_or_there_is_one_way():
     model = chain(1.0)
     feeds = samples(model, 6)
     ways = ways_of(model, [chain(1.0)])
-    assert fastest(ways, None, feeds, Int8(), ORT, untimed).source is model
+    assert Quantising(None, feeds, Int8(), ORT).fastest(ways, untimed).source is model
     strict = Int8(min_sqnr_db=90)
-    assert fastest(ways[:1], None, feeds, strict, ORT, untimed).quantised.kept_ms > 0
+    assert Quantising(None, feeds, strict, ORT).fastest(ways[:1], untimed).quantised.kept_ms > 0
 
 
 def test_where_timing_fails_the_first_way_is_kept():
@@ -175,13 +177,13 @@ def test_where_timing_fails_the_first_way_is_kept():
         raise RuntimesError("the worker ended")
 
     ways = ways_of(model, [chain(1.0)])
-    made = fastest(ways, None, samples(model, 6), Int8(min_sqnr_db=90), ORT, broken)
+    made = Quantising(None, samples(model, 6), Int8(min_sqnr_db=90), ORT).fastest(ways, broken)
     assert (made.source, made.plan) == ways[0]
 
 
 def test_networks_are_timed_as_they_would_be_shipped(tmp_path):
     model = chain(1.0)
-    made = better(model, None, None, samples(model, 6), Int8(), ORT)
+    made = Quantising(None, samples(model, 6), Int8(), ORT).better((model, None))
     seen = []
 
     def measure(files, target, options):

@@ -47,10 +47,10 @@ _ABOUT = (
     "all channels alike, have nothing to equalise. "
     "Trained ones are decomposed and reconstructed on data without labels, not tuned; they are calibrated "
     "and judged on different samples of their test data, others on 32 and 32 inputs, THETIS on 64 and 128 "
-    "clips, C3D, VGG-16 and the 3-D ResNets on 8 and 8. Peers quantise on the same samples. Where all products on integers have less than "
-    "30 dB (3-D networks) or 35 dB (2-D), a table of its own has what is left of the speed when as many stay "
-    "float32 as the ratio needs, to judge by the calibration samples (`--min-sqnr`), in the forms that are "
-    "the fastest then."
+    "clips, C3D, VGG-16 and the 3-D ResNets on 8 and 8. Peers quantise on the same samples. Where all "
+    "products on integers have less than 30 dB (3-D networks) or 35 dB (2-D), a table of its own has what is "
+    "left of the speed when as many stay float32 as the ratio needs, to judge by the calibration samples "
+    "(`--min-sqnr`), in the forms that are the fastest then."
 )
 
 

@@ -27,9 +27,9 @@ from tdedge_exporters.planner.plan import TargetPlan, replay
 from tdedge_exporters.planning import Planning, Way
 from tdedge_exporters.quantize.equalise import rescaled, seen_on_links
 from tdedge_exporters.quantize.grids import Array
-from tdedge_exporters.quantize.judge import Judge, fold_count, without
+from tdedge_exporters.quantize.judge import Judge, fold_count, optimism_db, without
 from tdedge_exporters.quantize.quantize import Quantised, quantize_judged
-from tdedge_exporters.quantize.settings import Int8
+from tdedge_exporters.quantize.settings import BEST, TRIED, Int8
 from tdedge_exporters.quantize.statistics import together
 from tdedge_runtimes.errors import RuntimesError
 
@@ -49,6 +49,8 @@ class Made:
         links: how many of its links were rescaled.
         judge: of ``source`` on the calibration data.
         plan: what says its forms; None where it was not planned.
+        less_db: what its ratio on the calibration data is too high by, as the best of others with all
+            products on integers.
     """
 
     quantised: Quantised
@@ -56,6 +58,12 @@ class Made:
     links: int
     judge: Judge
     plan: TargetPlan | None = None
+    less_db: float = 0.0
+
+    def energies(self, settings: Int8) -> list[list[Array]]:
+        """Of every method that was tried, by fold, see :meth:`Judge.energies`."""
+        tried = TRIED if settings.method == BEST else (settings.method,)
+        return [self.judge.energies(replace(settings, method=method)) for method in tried]
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,10 @@ class Quantising:
         planned, plan = way
         plain = self._made(Equalised(planned, 0), plan)
         if self.other is None or not self.other.links:
-            return plain
-        return max(plain, self._made(self.other.planned(plan), plan), key=_worth)
+            return replace(plain, less_db=optimism_db(plain.energies(self.settings)))
+        both = plain, self._made(self.other.planned(plan), plan)
+        less_db = optimism_db([way for made in both for way in made.energies(self.settings)])
+        return replace(max(both, key=_worth), less_db=less_db)
 
     def fastest(self, ways: Sequence[Way], times: Times) -> Made:
         """The way that takes the least time with the ratio that is asked for.
@@ -157,14 +167,15 @@ class Quantising:
         """
         strict = replace(self.settings, method=whole.quantised.report.method)
         again = replace(self, settings=strict)
-        first = replace(whole, quantised=quantize_judged(whole.judge, strict, self.progress))
+        quantised = quantize_judged(whole.judge, strict, self.progress, less_db=whole.less_db)
+        first = replace(whole, quantised=quantised)
         if len(ways) == 1 or not first.quantised.kept_ms:
             return first
         made = [first]
         other = self.other if whole.links else None
         for model, plan in ways[1:]:
             network = Equalised(model, 0) if other is None else other.planned(plan)
-            made.append(again._made(network, plan))
+            made.append(again._made(network, plan, whole.less_db))
         try:
             timed = times([one.quantised.model for one in made], self.target)
         except RuntimesError:
@@ -179,7 +190,7 @@ class Quantising:
         )
         return replace(best, plan=best.plan.model_copy(update={"why": why}))
 
-    def _made(self, network: Equalised, plan: TargetPlan | None) -> Made:
+    def _made(self, network: Equalised, plan: TargetPlan | None, less_db: float = 0.0) -> Made:
         """A planned network on integers."""
         judge = Judge(
             network.model,
@@ -189,8 +200,8 @@ class Quantising:
             twins=network.twins,
             rounds_edges=self.target.runtime in _GIVES_INTEGERS,
         )
-        quantised = quantize_judged(judge, self.settings, self.progress)
-        return Made(quantised, network.model, network.links, judge, plan)
+        quantised = quantize_judged(judge, self.settings, self.progress, less_db=less_db)
+        return Made(quantised, network.model, network.links, judge, plan, less_db)
 
 
 def timer(planning: Planning) -> Times:

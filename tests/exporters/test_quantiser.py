@@ -79,8 +79,8 @@ def test_what_counts_is_the_ratio_on_samples_that_ranges_were_not_found_on(monke
         ratios[judge] = known[id(graph)]
         return judge
 
-    def quantised(judge, *arguments):
-        made = quantize_judged(judge, *arguments)
+    def quantised(judge, *arguments, **options):
+        made = quantize_judged(judge, *arguments, **options)
         seen, others = ratios[judge]
         return replace(made, report=replace(made.report, sqnr_db=seen), expected_db=others)
 

@@ -17,7 +17,7 @@ from tdedge.progress import SILENT, Progress
 from tdedge_exporters.quantize import mixed, report
 from tdedge_exporters.quantize.assemble import assemble
 from tdedge_exporters.quantize.grids import Array, Grids
-from tdedge_exporters.quantize.judge import Judge
+from tdedge_exporters.quantize.judge import Judge, optimism_db
 from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.scheme import scheme
 from tdedge_exporters.quantize.settings import BEST, TRIED, Int8
@@ -32,7 +32,7 @@ class Quantised:
         grids: what is in it.
         report: what it cost on the samples.
         expected_db: signal-to-noise ratio of the outputs on samples that ranges were not found on, all
-            products on integers; infinite without any noise.
+            products on integers, the best of all methods that were tried; infinite without any noise.
         kept_ms: what the products take that stay float32 for a ratio that was asked for, by the roofline
             model.
     """
@@ -66,24 +66,28 @@ def quantize(
     return quantize_judged(judge, chosen, progress)
 
 
-def quantize_judged(judge: Judge, settings: Int8, progress: Progress = SILENT) -> Quantised:
+def quantize_judged(
+    judge: Judge, settings: Int8, progress: Progress = SILENT, *, less_db: float = 0.0
+) -> Quantised:
     """Quantise the graph of a judge to int8.
 
     Args:
         judge: of the graph and of the samples, with what is to be kept by ``settings``.
         settings: how.
         progress: told about products that are judged.
+        less_db: what the ratio is too high by where this method was chosen before, see :func:`optimism_db`.
     """
     whole, feeds = judge.model, judge.feeds
     tried = TRIED if settings.method == BEST else (settings.method,)
     ratios = {method: judge.expected_db(replace(settings, method=method)) for method in tried}
+    less_db += optimism_db([judge.energies(replace(settings, method=method)) for method in tried])
     chosen = replace(settings, method=max(tried, key=lambda method: ratios[method]))
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     kept_ms = 0.0
     if chosen.min_sqnr_db is not None:
         more = []
-        if judge.sure_db(chosen) < chosen.min_sqnr_db:
-            more = _kept_for(whole, judge, chosen, chosen.min_sqnr_db, progress)
+        if judge.sure_db(chosen) - less_db < chosen.min_sqnr_db:
+            more = _kept_for(whole, judge, chosen, chosen.min_sqnr_db, less_db, progress)
         kept |= {name: mixed.why(one, chosen.min_sqnr_db) for one in more for name in one.names}
         kept_ms = sum(one.float_ms for one in more)
     made = assemble(whole, judge.statistics, chosen, tuple(kept))
@@ -100,7 +104,7 @@ def quantize_judged(judge: Judge, settings: Int8, progress: Progress = SILENT) -
 
 
 def _kept_for(
-    model: ir.Model, judge: Judge, settings: Int8, least_db: float, progress: Progress
+    model: ir.Model, judge: Judge, settings: Int8, least_db: float, less_db: float, progress: Progress
 ) -> list[mixed.Stretch]:
     """Products that stay float32 beside those that were asked for."""
     products = scheme(model, settings.keep).products
@@ -109,4 +113,4 @@ def _kept_for(
         return judge.about_db(settings, [name for name in products if name not in names])
 
     ranked = mixed.stretches(model, products, alone_db, least_db, progress)
-    return mixed.keep_for(ranked, lambda names: judge.sure_db(settings, names), least_db)
+    return mixed.keep_for(ranked, lambda names: judge.sure_db(settings, names) - less_db, least_db)

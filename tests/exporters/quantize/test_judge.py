@@ -127,7 +127,45 @@ def test_doubt_beyond_the_margin_is_taken_off(monkeypatch, error, less):
     found = judge.Judge(model, feeds)
     both = found.sure_db(MSE) + less
     assert both == pytest.approx(found.expected_db(MSE))
-    folds = [judge._ratio(found._energies(fold, MSE, ())) for fold in found._folds]
+    folds = [judge._ratio(energies) for energies in found.energies(MSE)]
     assert min(folds) <= both <= max(folds), "the ratio of all samples together"
     every = [node.name for node in model.graph if node.op_type in ("Conv", "Gemm")]
     assert found.sure_db(MSE, every) == math.inf
+
+
+def ways(rng, count, folds=4, samples=8, gain=0.0):
+    """Energies of ways that are alike but for chance; the first has ``gain`` dB more."""
+    gains = [10 ** (-gain / 10), *[1.0] * (count - 1)]
+    return [
+        [
+            np.stack([np.full(samples, 100.0), scale * rng.lognormal(0.0, 1.0, samples)], axis=1)
+            for _ in range(folds)
+        ]
+        for scale in gains
+    ]
+
+
+def ratio(way):
+    return judge._ratio(np.concatenate(way))
+
+
+def test_the_best_of_ways_that_are_alike_is_worth_what_each_is():
+    rng = np.random.default_rng(1)
+    studies = [ways(rng, 6) for _ in range(300)]
+    true_db = ratio([energies for study in studies for way in study for energies in way])
+    best = np.mean([max(map(ratio, study)) for study in studies])
+    corrected = np.mean([max(map(ratio, study)) - judge.optimism_db(study) for study in studies])
+    assert best > true_db + 1.0
+    assert abs(corrected - true_db) < 0.5
+
+
+def test_a_way_that_is_better_everywhere_is_no_chance():
+    assert judge.optimism_db(ways(np.random.default_rng(1), 6, gain=20.0)) == 0.0
+
+
+def test_nothing_is_known_of_one_way_or_one_fold():
+    rng = np.random.default_rng(1)
+    assert judge.optimism_db(ways(rng, 1)) == 0.0
+    assert judge.optimism_db(ways(rng, 3, folds=1)) == 0.0
+    exact = [[np.array([[1.0, 0.0]])] * 4]
+    assert judge.optimism_db([*exact, *exact]) == 0.0, "without any noise"

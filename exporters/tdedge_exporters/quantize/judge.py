@@ -38,6 +38,8 @@ Feed = Mapping[str, Array]
 
 #: (samples, folds): so many folds from so many samples on.
 _FOLDS = ((16, 4), (4, 2))
+#: Standard errors: what is true is further below what these samples say in two of a hundred sets of them.
+_SURE = 2.0
 #: On so many of all folds at most: what few samples have outside a range decides.
 _JUDGED_ON = 64
 #: On so many of one fold where there are many questions.
@@ -100,13 +102,10 @@ class Judge:
         return _ratio(np.concatenate(self.energies(settings, keep)))
 
     def sure_db(self, settings: Int8, keep: Collection[str] = ()) -> float:
-        """The ratio, less what as many other samples may lack, where that is more than the margin asked for.
-
-        Both sets have the standard error, their difference sqrt(2) of it.
-        """
+        """The ratio, less two standard errors, where these are more than the margin asked for."""
         energies = np.concatenate(self.energies(settings, keep))
         ratio = _ratio(energies)
-        return ratio if math.isinf(ratio) else ratio - max(0.0, math.sqrt(2) * error_db(energies) - MARGIN_DB)
+        return ratio if math.isinf(ratio) else ratio - max(0.0, _SURE * error_db(energies) - MARGIN_DB)
 
     def about_db(self, settings: Int8, keep: Collection[str]) -> float:
         """As :meth:`expected_db`, by a few samples of one fold: for many questions."""

@@ -119,7 +119,7 @@ def test_the_doubt_is_the_deviation_of_the_ratio_over_sets_of_samples():
     assert np.mean(doubts) == pytest.approx(np.std(ratios), rel=0.15)
 
 
-@pytest.mark.parametrize(("error", "less"), [(0.7, 0.0), ((judge.MARGIN_DB + 1.5) / math.sqrt(2), 1.5)])
+@pytest.mark.parametrize(("error", "less"), [(0.49, 0.0), ((judge.MARGIN_DB + 1.5) / 2, 1.5)])
 def test_doubt_beyond_the_margin_is_taken_off(monkeypatch, error, less):
     monkeypatch.setattr(judge, "error_db", lambda energies: error)
     model = residual()

@@ -6,10 +6,10 @@ samples fit those that judge too well (a trained ResNet as Tucker chains: 36 dB 
 35 dB as it was), scales found on few are worse than those that ship. Fewer than four samples are judged on
 themselves.
 
-The best of several ways is best on these samples by chance too (THETIS, the best of 3 methods and of scales
-or none: 31.3 dB where 192 other clips have 29.6 dB). What it is worth without that is seen where every fold
-judges the way that is the best on all others (nested cross-validation: Varma, Simon 2006, "Bias in error
-estimation when using cross-validation for model selection").
+The best of several ways is best on these samples by chance too. What it is worth without that is seen where
+every fold judges the way that is the best on all others (nested cross-validation: Varma, Simon 2006, "Bias in
+error estimation when using cross-validation for model selection"): THETIS in ONNX Runtime, the best of three
+methods with scales and without, 30.2 dB in place of 31.1, and 29.4 dB on 128 other clips.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Feed = Mapping[str, Array]
 
 #: (samples, folds): so many folds from so many samples on.
 _FOLDS = ((16, 4), (4, 2))
-#: Standard errors: what is true is further below what these samples say in two of a hundred sets of them.
+#: Standard errors: what is true lies further below what samples say in two of a hundred sets of them.
 _SURE = 2.0
 #: On so many of all folds at most: what few samples have outside a range decides.
 _JUDGED_ON = 64

@@ -117,7 +117,7 @@ def test_each_fold_of_the_samples_rescales_a_network_of_its_own():
 
 def test_less_work_in_float32_is_better_than_more_decibels():
     model, worse = chain(1.0), chain(100.0)
-    feeds = samples(model, 6)
+    feeds = samples(model, 32)
     floor = Quantising(None, feeds, Int8(), ORT).better((model, None)).quantised.expected_db - 3
     made = Quantising(Equalised(model, 1), feeds, Int8(min_sqnr_db=floor), ORT).better((worse, None))
     assert made.links == 1

@@ -29,7 +29,7 @@ from tdedge_exporters.quantize.equalise import rescaled, seen_on_links
 from tdedge_exporters.quantize.grids import Array
 from tdedge_exporters.quantize.judge import Judge, fold_count, optimism_db, without
 from tdedge_exporters.quantize.quantize import Quantised, quantize_judged
-from tdedge_exporters.quantize.settings import BEST, TRIED, Int8
+from tdedge_exporters.quantize.settings import Int8
 from tdedge_exporters.quantize.statistics import together
 from tdedge_runtimes.errors import RuntimesError
 
@@ -59,11 +59,6 @@ class Made:
     judge: Judge
     plan: TargetPlan | None = None
     less_db: float = 0.0
-
-    def energies(self, settings: Int8) -> list[list[Array]]:
-        """Of every method that was tried, by fold, see :meth:`Judge.energies`."""
-        tried = TRIED if settings.method == BEST else (settings.method,)
-        return [self.judge.energies(replace(settings, method=method)) for method in tried]
 
 
 @dataclass(frozen=True)
@@ -130,9 +125,9 @@ class Quantising:
         planned, plan = way
         plain = self._made(Equalised(planned, 0), plan)
         if self.other is None or not self.other.links:
-            return replace(plain, less_db=optimism_db(plain.energies(self.settings)))
+            return replace(plain, less_db=optimism_db(plain.judge.energies_of_methods(self.settings)))
         both = plain, self._made(self.other.planned(plan), plan)
-        less_db = optimism_db([way for made in both for way in made.energies(self.settings)])
+        less_db = optimism_db([way for made in both for way in made.judge.energies_of_methods(self.settings)])
         return replace(max(both, key=_worth), less_db=less_db)
 
     def fastest(self, ways: Sequence[Way], times: Times) -> Made:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -117,6 +117,10 @@ class Judge:
         if asked not in self._known:
             self._known[asked] = [self._energies(fold, settings, keep) for fold in self._folds]
         return self._known[asked]
+
+    def energies_of_methods(self, settings: Int8) -> list[list[Array]]:
+        """:meth:`energies` of every method that is compared."""
+        return [self.energies(replace(settings, method=method)) for method in settings.tried]
 
     def _check_names(self) -> None:
         known = {g.node_name(node) for node in self.model.graph}

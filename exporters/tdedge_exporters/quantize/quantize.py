@@ -20,7 +20,7 @@ from tdedge_exporters.quantize.grids import Array, Grids
 from tdedge_exporters.quantize.judge import Judge, optimism_db
 from tdedge_exporters.quantize.report import QualityReport
 from tdedge_exporters.quantize.scheme import scheme
-from tdedge_exporters.quantize.settings import BEST, TRIED, Int8
+from tdedge_exporters.quantize.settings import Int8
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ def quantize_judged(
         less_db: what the ratio is too high by where this method was chosen before, see :func:`optimism_db`.
     """
     whole, feeds = judge.model, judge.feeds
-    tried = TRIED if settings.method == BEST else (settings.method,)
-    ratios = {method: judge.expected_db(replace(settings, method=method)) for method in tried}
-    less_db += optimism_db([judge.energies(replace(settings, method=method)) for method in tried])
-    chosen = replace(settings, method=max(tried, key=lambda method: ratios[method]))
+    ratios = {method: judge.expected_db(replace(settings, method=method)) for method in settings.tried}
+    less_db += optimism_db(judge.energies_of_methods(settings))
+    chosen = replace(settings, method=max(ratios, key=lambda method: ratios[method]))
     kept = dict.fromkeys(scheme(whole, chosen.keep).kept, "asked for")
     kept_ms = 0.0
     if chosen.min_sqnr_db is not None:

@@ -50,6 +50,11 @@ class Int8:
         if self.min_sqnr_db is not None and not self.min_sqnr_db > 0:
             raise UsageError(f"a signal-to-noise ratio of {self.min_sqnr_db} dB; expected a positive one")
 
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The methods that are compared."""
+        return TRIED if self.method == BEST else (self.method,)
+
     def with_margin(self) -> Int8:
         """A ratio a little above what is asked for."""
         if self.min_sqnr_db is None:

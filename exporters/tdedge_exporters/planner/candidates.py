@@ -22,6 +22,7 @@ from tdedge_exporters.planner import folding, grouping
 from tdedge_exporters.planner.blocking import axes_of, packed_macs
 from tdedge_exporters.planner.emitter import Emitter
 from tdedge_exporters.planner.forms import apart, conv, frames, matmul, packed, segments, steps, views, volume
+from tdedge_exporters.planner.forms.packed import Packing
 from tdedge_exporters.planner.layouts import APART, FRAMES, NATIVE, Label, Layout, layouts_of
 from tdedge_exporters.planner.offer import Offer, can_pad, keeps_zero, padded, with_channels
 from tdedge_exporters.planner.units import Network, Unit
@@ -260,7 +261,7 @@ def _candidate(
         Label(offer.reads, zeros_in),
         Label(offer.gives, zeros_out),
         lambda e, x: [offer.emit(e, x[0])],
-        factor.macs(shape),
+        round(offer.work * factor.macs(shape)),
         factor_detail(factor),
     )
 
@@ -301,12 +302,15 @@ def _packed(
         and not units[0].inputs[0].is_graph_input()
     ):
         reads.append(FRAMES)
-    for packing in packed.packings(variant, shape, scope.lanes)[: scope.packings]:
+    chosen = packed.packings(variant, shape, scope.lanes)[: scope.packings]
+    if scope.partial:
+        chosen += packed.minimal_packings(variant, shape, scope.lanes)[: scope.packings]
+    for packing in chosen:
         for tail in _tails(follow, packing.blocks):
             for label in reads:
-                yield _packed_candidate(before, units, variant, tail, packing.blocks, label)
-            if scope.volumes and factor.spatial_rank == 3:
-                yield _packed_candidate(before, units, variant, tail, packing.blocks, None)
+                yield _packed_candidate(before, units, variant, tail, packing, label)
+            if scope.volumes and factor.spatial_rank == 3 and packing.plan is None:
+                yield _packed_candidate(before, units, variant, tail, packing, None)
 
 
 def _tails(follow: Sequence[Unit], blocks: Shape) -> Iterator[tuple[Unit, ...]]:
@@ -325,25 +329,27 @@ def _packed_candidate(
     units: tuple[Unit, ...],
     factor: Factor,
     tail: tuple[Unit, ...],
-    blocks: Shape,
+    packing: Packing,
     reads: Label | None,
 ) -> Candidate:
     """Packed from ``reads``; as a volume, native to native, where that is None."""
+    blocks, plan = packing.blocks, packing.plan
 
     def emit(e: Emitter, x: Sequence[ir.Value]) -> list[ir.Value]:
         if reads is None:
             return [volume.emit(e, x[0], factor, blocks, before=before, units=tail)]
-        return [packed.emit(e, x[0], factor, blocks, reads.layout, before=before, units=tail)]
+        return [packed.emit(e, x[0], factor, blocks, reads.layout, plan=plan, before=before, units=tail)]
 
     axes = axes_of(factor, units[0].input_shape, blocks, gather=reads is not None)
     inside = [unit.factor.macs(unit.input_shape) for unit in (*before, *tail) if unit.kind == "factor"]
-    macs = packed_macs(factor, axes) + sum(inside) * math.prod(blocks)
+    macs = packed_macs(factor, axes) // (plan.outputs if plan else 1) + sum(inside) * math.prod(blocks)
     detail = [
         [_unit_detail(unit) for unit in before],
         factor_detail(factor),
         [_unit_detail(unit) for unit in tail],
     ]
     form = f"{'volume' if reads is None else 'packed'}.{'x'.join(map(str, blocks))}"
+    form += ".minimal" if plan else ""
     gives = FRAMES if factor.spatial_rank == 3 and reads is not None else NATIVE
     return Candidate((*before, *units, *tail), form, reads or NATIVE, gives, emit, macs, detail)
 

@@ -29,6 +29,7 @@ class Emitter:
         self.stem = "plan"
         self._taken = set(taken)
         self._lists: dict[tuple[int, ...], ir.Value] = {}
+        self._numbers: dict[tuple[float, ir.DataType | None], ir.Value] = {}
 
     def fresh(self, name: str) -> str:
         """``name``, numbered where it is taken."""
@@ -123,6 +124,13 @@ class Emitter:
         if key not in self._lists:
             self._lists[key] = self.constant(np.array(key, np.int64))
         return self._lists[key]
+
+    def number(self, factor: float, like: ir.Value) -> ir.Value:
+        """A scalar in the element type of ``like``; equal numbers are one initializer."""
+        key = (factor, like.dtype)
+        if key not in self._numbers:
+            self._numbers[key] = self.constant(np.asarray(factor, np.float64), like)
+        return self._numbers[key]
 
     def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
         """The same elements in another shape."""

@@ -10,6 +10,7 @@ are joined; where nothing alike is offered, or it takes as long as a whole netwo
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +18,8 @@ from tdedge_exporters.planner.candidates import Candidate
 from tdedge_exporters.planner.search import Choice, Conversion, search
 from tdedge_exporters.planner.units import Network
 
-_ADDED_UP, _JOINED = ".sum", ".joined"
+#: Ends of the names of forms that add products up, and of those that join what the products read.
+_ADDED_UP, _JOINED = re.compile(r"\.(sum|minimal\d*)$"), ".joined"
 
 
 def lent(
@@ -74,4 +76,4 @@ class _Alike:
         if (theirs[0].reads, theirs[-1].gives) != (candidate.reads, candidate.gives):
             return False
         forms = {each.form for each in theirs}
-        return candidate.form in forms | {form.replace(_ADDED_UP, _JOINED) for form in forms}
+        return candidate.form in forms | {_ADDED_UP.sub(_JOINED, form) for form in forms}

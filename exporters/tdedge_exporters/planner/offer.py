@@ -26,6 +26,7 @@ class Offer:
         gives: layout of the output.
         is_partial: whether it adds up results of several products, which integers round one by one, where
             another offer of these layouts gives one product all of it.
+        work: multiply-accumulates it executes, over those of the factor.
     """
 
     form: str
@@ -33,6 +34,7 @@ class Offer:
     reads: Layout = Layout.NATIVE
     gives: Layout = Layout.NATIVE
     is_partial: bool = False
+    work: float = 1.0
 
 
 def padded(factor: Factor, zeros_in: int, zeros_out: int) -> Factor:

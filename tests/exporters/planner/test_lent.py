@@ -60,6 +60,17 @@ def test_forms_of_float32_with_frames_joined_where_they_were_added_up(parts):
     assert {str(each.reads) for each in found.chosen} == {"frames"}
 
 
+@pytest.mark.parametrize("form", ["apart.sum", "apart.minimal2"])
+def test_whatever_float32_adds_up_is_joined(parts, form):
+    net, offered, _ = parts
+    floats = network(net.model)
+    choice, _ = of_forms(floats, candidates(floats, settings("normal", FLOAT).scope), form, "apart.sum", "map")
+    assert choice.chosen[0].form == form
+    best, costs = of_forms(net, offered, "frames.joined", "frames.sum", "map")
+    found = lent(net, offered, costs, conversion, best, choice)
+    assert [each.form for each in found.chosen] == ["apart.joined", "map", "apart.sum", "map"]
+
+
 def test_nothing_is_lent_where_it_is_what_costs_least(parts):
     net, offered, floats = parts
     best, costs = of_forms(net, offered, "frames.joined", "frames.sum", "map")

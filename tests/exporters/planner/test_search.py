@@ -66,10 +66,10 @@ def pooled_clip():
     return net
 
 
-def packed_net(axes):
-    net = Net(1, 2, *[8] * axes)
-    y = net.add("Relu", net.conv("x", 2, 2, *[3] * axes, pads=1))
-    y = net.add("Relu", net.conv(y, 6, 2, *[1] * axes, bias=True))
+def packed_net(axes, channels=2):
+    net = Net(1, channels, *[8] * axes)
+    y = net.add("Relu", net.conv("x", channels, channels, *[3] * axes, pads=1))
+    y = net.add("Relu", net.conv(y, 6, channels, *[1] * axes, bias=True))
     net.add("MaxPool", y, kernel_shape=[2] * axes, strides=[2] * axes)
     return net
 
@@ -139,6 +139,18 @@ TABLES = {
         ["apart.joined"],
         {"Conv": 8, "Concat": 8 + 1, "Split": 1, "Reshape": 16},
     ),
+    "apart.minimal2": (
+        clip_net,
+        {"plain": 1, "apart.minimal2": 0.4},
+        ["apart.minimal2"],
+        {"Conv": 4 * 4, "Add": 4 * 4, "Sub": 4 * 4 - 2, "Split": 1, "Concat": 1, "Reshape": 16},
+    ),
+    "apart.minimal4": (
+        clip_net,
+        {"plain": 1, "apart.minimal4": 0.4},
+        ["apart.minimal4"],
+        {"Conv": 2 * 6, "Add": 22, "Sub": 20, "Mul": 18, "Split": 1, "Concat": 1, "Reshape": 16},
+    ),
     "apart.pool": (
         pooled_clip,
         {"plain": 1, "apart.sum": 0.2, "apart.pool": 0.2},
@@ -177,11 +189,20 @@ TABLES = {
     ),
     "packed clip": (
         lambda: packed_net(3),
-        {"plain": 1, "packed.2x2x2": 0.5},
+        {"plain": 1, "packed.2x2x2 ": 0.5},
         ["packed.2x2x2"],
         {
             **{"Pad": 1, "SpaceToDepth": 1, "Concat": 2, "Slice": 4 + 6, "Conv": 2, "Relu": 2, "Max": 3},
             **{"Reshape": 4, "Transpose": 2},
+        },
+    ),
+    "packed minimal": (
+        lambda: packed_net(3, channels=4),
+        {"plain": 1, "packed.2x2x2.minimal": 0.5},
+        ["packed.2x2x2.minimal"],
+        {
+            **{"Pad": 1, "SpaceToDepth": 1, "Concat": 2, "Slice": 4 + 6, "Conv": 4 + 1, "Relu": 2, "Max": 3},
+            **{"Add": 4, "Sub": 4, "Reshape": 4, "Transpose": 2},
         },
     ),
     "volume": (lambda: packed_net(3), {"plain": 1, "volume.2x2x2": 0.5}, ["volume.2x2x2"], None),

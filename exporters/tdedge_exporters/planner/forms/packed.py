@@ -9,22 +9,25 @@ layout, everything that treats positions alike::
     pool, kernel and stride multiples of the block, no pads: over blocks, then over the phases
 
 Exact always, for ungrouped factors (grouped ones are written dense first). Three axes need a batch of 1: the
-clip is handled as frames (T, C, H, W), and the frames one block of outputs reads are joined as channels.
+clip is handled as frames (T, C, H, W), and the frames one block of outputs reads are joined as channels; or,
+``minimal``, for time stride and dilation 1, they are mixed for fewer products (see :mod:`.minimal`), whose
+sums are joined: outputs are ordered (frame, row, column, C) then, not (row, column, frame, C).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product, takewhile
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
-from tdedge.factor import Factor, Shape
+from tdedge.factor import Array, Factor, Shape
 from tdedge_exporters.planner.blocking import BlockedAxis, axes_of, packed_kernel, packed_macs
 from tdedge_exporters.planner.emitter import Emitter, shape_of
+from tdedge_exporters.planner.forms.minimal import EVERYWHERE, Filtering, filterings, gather, spread
 from tdedge_exporters.planner.forms.steps import Pool, emit_map, pool_of
 from tdedge_exporters.planner.layouts import Layout
 from tdedge_exporters.planner.offer import keeps_zero
@@ -42,14 +45,16 @@ class Packing:
     Attributes:
         blocks: B per axis.
         score: useful share of the multiply-accumulates, times the share of the lanes that is filled.
+        plan: the minimal filtering along time, where that is used.
     """
 
     blocks: Shape
     score: float
+    plan: Filtering | None = None
 
 
 def packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
-    """Blocks that promise more than the plain convolution, best first."""
+    """Blocks that promise more than the plain convolution, best first; none of them minimal."""
     if factor.spatial_rank == 0 or factor.groups != 1 or prod(factor.kernel_size) == 1:
         return []
     if factor.spatial_rank == 3 and shape[0] != 1:
@@ -67,6 +72,21 @@ def packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
     return sorted(found, key=lambda each: (-each.score, each.blocks))
 
 
+def minimal_packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
+    """Blocks whose frames are outputs of a minimal filtering, best first."""
+    if not packings(factor, shape, lanes) or factor.spatial_rank != 3:
+        return []
+    found = []
+    for plan in filterings(factor, shape):
+        for rows, columns in product(BLOCKS, repeat=2):
+            blocks, channels = (plan.outputs, rows, columns), factor.out_channels * rows * columns
+            if channels > MAX_LANES * lanes:
+                continue
+            macs = packed_macs(factor, axes_of(factor, shape, blocks)) / plan.outputs
+            found.append(Packing(blocks, factor.macs((1, *shape[1:])) / macs * fill(channels, lanes), plan))
+    return sorted(found, key=lambda each: (-each.score, each.blocks))
+
+
 def fill(channels: int, lanes: int) -> float:
     """Share of the lanes that this many channels use."""
     return channels / (lanes * -(-channels // lanes))
@@ -81,12 +101,14 @@ class Packed:
         axes: the blocked axes of the factor that made it.
         outputs: real positions per axis.
         channels: C.
+        has_frames_first: whether the frames of a block are the outermost of its positions.
     """
 
     value: ir.Value
     axes: tuple[BlockedAxis, ...]
     outputs: Shape
     channels: int
+    has_frames_first: bool = False
 
     @property
     def phases(self) -> int:
@@ -101,6 +123,7 @@ def emit(
     blocks: Shape,
     reads: Layout,
     *,
+    plan: Filtering | None = None,
     before: Sequence[Unit] = (),
     units: Sequence[Unit] = (),
 ) -> ir.Value:
@@ -112,6 +135,7 @@ def emit(
         factor: ungrouped.
         blocks: B per axis.
         reads: layout of ``x``; the output is in frames for three axes, native otherwise.
+        plan: the minimal filtering along time whose outputs are the frames of a block.
         before: pointwise factors that :func:`can_precede`.
         units: the units that follow the factor: pointwise factors, maps, and a pool at the end.
     """
@@ -125,13 +149,9 @@ def emit(
         narrow = blockwise(
             e, narrow, unit.factor, prod(axis.input_block for axis in axes if not axis.gathered)
         )
-    wide = _gather(e, narrow, axes)
-    kernel = packed_kernel(factor.kernel, axes)
-    kernel = kernel if kernel.ndim == 4 else kernel[:, :, None]
-    phases = prod(blocks)
-    bias = None if factor.bias is None else np.tile(factor.bias, phases)
-    y = e.activation(e.conv(wide, kernel, bias), factor.activation)
-    packed = Packed(y, axes, factor.output_shape(inner)[2:], factor.out_channels)
+    y = _minimal(e, narrow, factor, axes, plan) if plan else _joined(e, narrow, factor, axes)
+    y = e.activation(y, factor.activation)
+    packed = Packed(y, axes, factor.output_shape(inner)[2:], factor.out_channels, plan is not None)
     for unit in units:
         if unit.kind == "pool":
             return _pool(e, packed, pool_of(unit.nodes[0]))
@@ -207,21 +227,44 @@ def depth_to_space(e: Emitter, x: ir.Value, high: int, wide: int) -> ir.Value:
     return e.reshape(e.transpose(cut, (0, 3, 4, 1, 5, 2)), shape)
 
 
-def _gather(e: Emitter, x: ir.Value, axes: Sequence[BlockedAxis]) -> ir.Value:
-    """The frames every block of outputs reads, joined as channels: (frames / B, reach*C, h, w)."""
-    if not axes[0].gathered:
-        return x
-    time = axes[0]
+def _joined(e: Emitter, x: ir.Value, factor: Factor, axes: Sequence[BlockedAxis]) -> ir.Value:
+    """One convolution over the frames that every block reads: (frames / B, B_h*B_w*B_t*C, h, w)."""
+    wide = e.concat(_gather(e, x, axes[0]), 1) if axes[0].gathered else x
+    kernel = packed_kernel(factor.kernel, axes)
+    return e.conv(wide, kernel if kernel.ndim == 4 else kernel[:, :, None], _bias(factor, axes))
+
+
+def _minimal(
+    e: Emitter, x: ir.Value, factor: Factor, axes: Sequence[BlockedAxis], plan: Filtering
+) -> ir.Value:
+    """One convolution per product over mixed frames: (frames / B, B_t*B_h*B_w*C, h, w)."""
+    time, *space = axes
+    products = []
+    for index, part in enumerate(spread(e, plan, _gather(e, x, time))):
+        assert part is not None
+        mixed, scale = part
+        kernel = np.tensordot(factor.kernel.astype(np.float64), scale * plan.kernels[index], (2, 0))
+        bias = _bias(factor, space) if index == EVERYWHERE else None
+        products.append(e.conv(mixed, packed_kernel(kernel, space), bias))
+    return e.concat(gather(e, plan, products), 1)
+
+
+def _bias(factor: Factor, axes: Sequence[BlockedAxis]) -> Array | None:
+    return None if factor.bias is None else np.tile(factor.bias, prod(axis.block for axis in axes))
+
+
+def _gather(e: Emitter, x: ir.Value, time: BlockedAxis) -> list[ir.Value]:
+    """The frames that every block of outputs reads: (frames / B, C, h, w) each."""
     whole = e.pad_first(x, *time.pads)
     last = time.input_block * (time.blocks - 1)
-    return e.concat([e.slice(whole, 0, f, f + last + 1, time.input_block) for f in range(time.reach)], 1)
+    return [e.slice(whole, 0, first, first + last + 1, time.input_block) for first in range(time.reach)]
 
 
 def _step(e: Emitter, x: Packed, unit: Unit) -> Packed:
     if unit.kind == "map":
-        return Packed(emit_map(e, unit, [x.value], repeat=x.phases), x.axes, x.outputs, x.channels)
+        return replace(x, value=emit_map(e, unit, [x.value], repeat=x.phases))
     y = blockwise(e, x.value, unit.factor, x.phases)
-    return Packed(y, x.axes, x.outputs, unit.factor.out_channels)
+    return replace(x, value=y, channels=unit.factor.out_channels)
 
 
 def blockwise(e: Emitter, x: ir.Value, factor: Factor, phases: int) -> ir.Value:
@@ -266,11 +309,15 @@ def merge_phases(e: Emitter, y: ir.Value, phases: int, channels: int, pool: Pool
 def _unpack(e: Emitter, x: Packed) -> ir.Value:
     """Frames for three axes, native otherwise; outputs beyond the last are cropped."""
     high, wide = (x.axes[-2].block if len(x.axes) > 1 else 1), x.axes[-1].block
-    y = depth_to_space(e, x.value, high, wide)
+    y = x.value
+    if x.has_frames_first:
+        blocks, channels, *rest = shape_of(y)
+        y = e.reshape(y, (blocks * x.axes[0].block, channels // x.axes[0].block, *rest))
+    y = depth_to_space(e, y, high, wide)
     if len(x.axes) == 3:
-        blocks, _, rows, columns = shape_of(y)
-        time = x.axes[0].block
-        y = e.slice(e.reshape(y, (blocks * time, x.channels, rows, columns)), 0, 0, x.outputs[0])
+        frames, channels, rows, columns = shape_of(y)
+        frames *= channels // x.channels
+        y = e.slice(e.reshape(y, (frames, x.channels, rows, columns)), 0, 0, x.outputs[0])
     for axis, size in zip((2, 3), [1, *x.outputs][-2:], strict=True):
         y = e.slice(y, axis, 0, size)
     return e.reshape(y, (shape_of(y)[0], x.channels, x.outputs[0])) if len(x.axes) == 1 else y

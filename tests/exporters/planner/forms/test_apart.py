@@ -1,6 +1,7 @@
 """3-D factors on the frames of a clip, each a tensor of its own."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ def kernel(*shape):
 
 DENSE = Factor(kernel(4, 6, 3, 3, 3), pads=((1, 1),) * 3, bias=kernel(4), activation="relu")
 SHAPE = (1, 6, 5, 7, 8)
+ALL = ["apart.sum", "apart.joined"]
 
 
 @settings(SETTINGS, max_examples=300)
@@ -34,10 +36,15 @@ def test_any_geometry(case):
 @pytest.mark.parametrize(
     ("factor", "expected"),
     [
-        (DENSE, ["apart.sum", "apart.joined"]),
+        (DENSE, [*ALL, "apart.minimal2", "apart.minimal4"]),
+        (replace(DENSE, kernel=kernel(4, 6, 5, 3, 3), pads=((2, 2),) * 3), [*ALL, "apart.minimal2"]),
+        (replace(DENSE, kernel=kernel(4, 6, 2, 3, 3)), ALL),
+        (replace(DENSE, stride=(2, 1, 1)), ALL),
+        (replace(DENSE, dilation=(2, 1, 1)), ALL),
+        (replace(DENSE, pads=((2, 2), (0, 0), (0, 0))), [*ALL, "apart.minimal2", "apart.minimal4"]),
         (Factor(kernel(6, 2, 3, 3, 3), groups=3), ["apart.sum"]),
         (Factor(kernel(4, 6, 1, 3, 3)), ["apart.sum"]),
-        (Factor(kernel(4, 6, 3, 3, 3), pads=((6, 6), (0, 0), (0, 0))), ["apart.sum", "apart.joined"]),
+        (Factor(kernel(4, 6, 3, 3, 3), pads=((6, 6), (0, 0), (0, 0))), ALL),
     ],
 )
 def test_conditions(factor, expected):
@@ -47,9 +54,11 @@ def test_conditions(factor, expected):
 
 
 def test_frames_of_zeros_are_not_computed():
-    total, joined = (offered(offer, DENSE, SHAPE) for offer in apart.offers(DENSE, SHAPE))
+    total, joined, two, four = (offered(offer, DENSE, SHAPE) for offer in apart.offers(DENSE, SHAPE))
     assert Counter(ops(total))["Conv"] == 2 + 3 * 3 + 2
     assert Counter(ops(joined))["Conv"] == 5
+    assert Counter(ops(two))["Conv"] == 4 + 4 + 2  # two pairs of frames, and the last one by itself
+    assert Counter(ops(four))["Conv"] == 6 + 2
 
 
 def test_weights_are_stored_once_for_all_frames():

@@ -13,6 +13,7 @@ from support.planning import SETTINGS, TOLERANCE, assert_factor, factors, sample
 from tdedge.factor import Factor, Shape
 from tdedge_exporters.planner import grouping
 from tdedge_exporters.planner.forms import packed, volume
+from tdedge_exporters.planner.forms.minimal import Filtering, filterings
 from tdedge_exporters.planner.layouts import FRAMES, NATIVE, Layout, convert
 from tdedge_exporters.planner.units import Unit, network
 
@@ -25,6 +26,7 @@ def model_of(
     blocks: Shape,
     reads: Layout | None,
     before: Sequence[Unit] = (),
+    plan: Filtering | None = None,
 ) -> ir.Model:
     """The packed form between native tensors; as a volume where no layout is given."""
 
@@ -33,7 +35,7 @@ def model_of(
             return volume.emit(e, x, factor, blocks, before=before, units=tail)
         if reads is Layout.FRAMES:
             x = convert(e, x, shape, NATIVE, FRAMES)
-        y = packed.emit(e, x, factor, blocks, reads, before=before, units=tail)
+        y = packed.emit(e, x, factor, blocks, reads, plan=plan, before=before, units=tail)
         return convert(e, y, result, FRAMES, NATIVE) if len(blocks) == 3 else y
 
     return single(shape, body)
@@ -56,6 +58,10 @@ def test_any_geometry_and_block(case):
     x = sample(shape)
     (y,) = run(model_of(factor, (), shape, factor.output_shape(shape), blocks, reads), x)
     assert_factor(y, factor, x, f"{blocks} {reads}")
+    for plan in filterings(factor, shape) if reads and len(blocks) == 3 else ():
+        blocks = (plan.outputs, *blocks[1:])
+        minimal = model_of(factor, (), shape, factor.output_shape(shape), blocks, reads, plan=plan)
+        assert_factor(run(minimal, x)[0], factor, x, f"{blocks} {reads} minimal")
 
 
 @settings(SETTINGS, max_examples=100)
@@ -131,15 +137,18 @@ def test_what_runs_inside(case):
     assert all(packed.can_follow(unit) for unit in body)
     assert body == tail or packed.can_pool(tail[-1], blocks)
     shape = units[0].input_shape
-    planned = model_of(first.factor, tail, shape, units[-1].output_shape, blocks, reads, before)
     x = sample(shape)
-    (expected,), (y,) = run(model, x), run(planned, x)
-    assert y.shape == expected.shape
+    (expected,) = run(model, x)
     scale = max(np.abs(expected).max(), 1e-2)
-    assert np.abs(y - expected).max() <= TOLERANCE * scale
-    assert "ReduceMax" not in ops(planned)
-    kinds = [unit.kind for unit in units]
-    assert ops(planned)["Conv"] == kinds.count("factor")
+    known = filterings(first.factor, first.input_shape) if reads and len(blocks) == 3 else []
+    for plan in (None, *(each for each in known if each.outputs == blocks[0])):
+        planned = model_of(first.factor, tail, shape, units[-1].output_shape, blocks, reads, before, plan)
+        (y,) = run(planned, x)
+        assert y.shape == expected.shape
+        assert np.abs(y - expected).max() <= TOLERANCE * scale
+        assert "ReduceMax" not in ops(planned)
+        factors_inside = sum(unit.kind == "factor" for unit in units) - 1
+        assert ops(planned)["Conv"] == factors_inside + (plan.products if plan else 1)
 
 
 def pool_unit(op="MaxPool", **attributes):

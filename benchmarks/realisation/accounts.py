@@ -31,6 +31,9 @@ class Account:
 
 ACCOUNTS: tuple[Account, ...] = ()
 
+#: Convolutions reach up to 1.2 times the rate of a matrix product here; what is beyond leaves products out.
+_BEYOND_KERNELS = 1.3
+
 
 def account_of(row: Row, accounts: tuple[Account, ...] = ACCOUNTS) -> str:
     """The account of a row; empty where there is none."""
@@ -46,4 +49,17 @@ def account_of(row: Row, accounts: tuple[Account, ...] = ACCOUNTS) -> str:
     if not found and row.parts and dense_ms:
         rates = parts.Rates(measured_ms, dense_ms, row.dense_macs, row.mac_ratio)
         found = parts.account(row.parts, rates)
-    return found
+    return found and found + _dense_products(row, dense_ms)
+
+
+def _dense_products(row: Row, dense_ms: float | None) -> str:
+    """That the best dense network leaves more products out than the chain can; empty where it does not."""
+    if not dense_ms or not row.sgemm_gflops:
+        return ""
+    rate = 2 * row.dense_macs / dense_ms / 1e6
+    if rate < _BEYOND_KERNELS * row.sgemm_gflops:
+        return ""
+    return (
+        f"; minimal filtering leaves out products of the best dense network, {dense_ms:.1f} ms or "
+        f"{rate:.0f} GFLOP/s of its multiply-accumulates, and fewer of the chain"
+    )

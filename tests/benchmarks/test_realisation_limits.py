@@ -7,7 +7,7 @@ import pytest
 from benchmarks.realisation import limits
 from benchmarks.realisation.accounts import Account, account_of
 from benchmarks.realisation.cases import Case
-from benchmarks.realisation.rows import PLANNED, Row
+from benchmarks.realisation.rows import PLAIN_DENSE, PLANNED, PLANNED_DENSE, Row
 
 #: Computing hides moving, moving exceeds computing, moving alone; at 100 GFLOP/s and 10 GB/s.
 WORK = [(1e9, 2e9, 10**7), (1e8, 1e8, 10**8), (0.0, 0.0, 10**8)]
@@ -41,3 +41,20 @@ def test_a_written_account_comes_first():
     assert "80% of the 50.0 ms" in account_of(row)
     assert account_of(row, (Account("r3d18 *", "a kernel"),)) == "a kernel"
     assert account_of(replace(row, bound_ms={})) == ""
+
+
+def test_an_account_says_where_the_dense_network_leaves_products_out():
+    row = Row(
+        Case("r3d18", "cp", "tiny"),
+        "onnxruntime",
+        1,
+        "k",
+        dense_macs=10**10,
+        macs=10**9,
+        samples_ms={PLANNED: [[50.0], [50.0]], PLAIN_DENSE: [[200.0], [200.0]]},
+        bound_ms=limits.bound_ms(WORK, 100.0, 10.0),
+        sgemm_gflops=100.0,
+    )
+    assert "leaves out" not in account_of(row)
+    faster = account_of(replace(row, samples_ms={**row.samples_ms, PLANNED_DENSE: [[125.0], [125.0]]}))
+    assert "leaves out products of the best dense network, 125.0 ms or 160 GFLOP/s" in faster

@@ -100,6 +100,7 @@ class Scope:
             of its factors.
         without: forms that are not tried.
         partial: whether products may be added up where one product of all could be.
+        minimal: whether fewer products than the factor has may be mixed; they round more.
     """
 
     lanes: int = 16
@@ -110,6 +111,7 @@ class Scope:
     waste: float = 4.0
     without: frozenset[str] = frozenset()
     partial: bool = True
+    minimal: bool = True
 
 
 def candidates(net: Network, scope: Scope) -> list[Candidate]:
@@ -238,6 +240,8 @@ def _is_in(scope: Scope, offer: Offer) -> bool:
     """Whether an offer is to be tried."""
     if offer.form in scope.without or (offer.is_partial and not scope.partial):
         return False
+    if offer.work < 1 and not scope.minimal:
+        return False
     return offer.reads is Layout.NATIVE or offer.reads in scope.layouts
 
 
@@ -303,7 +307,7 @@ def _packed(
     ):
         reads.append(FRAMES)
     chosen = packed.packings(variant, shape, scope.lanes)[: scope.packings]
-    if scope.partial:
+    if scope.minimal:
         chosen += packed.minimal_packings(variant, shape, scope.lanes)[: scope.packings]
     for packing in chosen:
         for tail in _tails(follow, packing.blocks):

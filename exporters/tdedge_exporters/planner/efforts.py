@@ -4,6 +4,7 @@ What is tried depends on the runtime, from what was measured (see ``docs/planner
 are laid out by their own lowering, so that of the layouts only frames apart are tried there; OpenVINO lays
 5-D tensors out by itself, so that frames together are tried at ``max`` alone; it does not gain from whole
 lanes either. On integers every product is rounded: products are not added up where one could compute the sum.
+Minimal filtering takes float32: it rounds more than the filter does.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def settings(effort: str, target: Target, *, threads: int = 1, lanes: int = 16) 
         waste={"low": 1.5, "normal": 2.5}.get(effort, 6.0),
         without=FLOAT_FORMS if target.calibrated else frozenset(),
         partial=not target.calibrated,
+        minimal=target.precision == "float32",
     )
     blocks = {"low": 2, "normal": 3}.get(effort, 9)
     trial = MeasureOptions(

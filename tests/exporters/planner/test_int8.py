@@ -88,6 +88,20 @@ def test_products_are_added_up_on_integers_only_where_none_computes_the_sum():
     assert forms_of(depthwise, floats) & joined == set()
 
 
+@pytest.mark.parametrize("target", ["openvino:float16", "openvino:bfloat16", "tflite:float16", "tflite:int8"])
+def test_minimal_filtering_takes_float32(target):
+    net = Net(1, 3, 8, 9, 9)
+    net.conv("x", 4, 3, 3, 3, 3, pads=1)
+    found = network(net.model())
+
+    def forms(target):
+        return {each.form for each in candidates(found, settings("max", target).scope)}
+
+    minimal = {form for form in forms(Target("onnxruntime")) if "minimal" in form}
+    assert minimal >= {"apart.minimal2", "apart.minimal4", "packed.2x2x2.minimal"}
+    assert not {form for form in forms(Target.parse(target)) if "minimal" in form}
+
+
 @pytest.mark.parametrize("name", ["n_u", "n_v"])
 def test_a_product_of_one_frame_has_nothing_to_add(name):
     found = candidates(network(clip(), integers=True), settings("normal", INT8).scope)

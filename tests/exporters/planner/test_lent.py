@@ -64,7 +64,8 @@ def test_forms_of_float32_with_frames_joined_where_they_were_added_up(parts):
 def test_whatever_float32_adds_up_is_joined(parts, form):
     net, offered, _ = parts
     floats = network(net.model)
-    choice, _ = of_forms(floats, candidates(floats, settings("normal", FLOAT).scope), form, "apart.sum", "map")
+    offered_floats = candidates(floats, settings("normal", FLOAT).scope)
+    choice, _ = of_forms(floats, offered_floats, form, "apart.sum", "map")
     assert choice.chosen[0].form == form
     best, costs = of_forms(net, offered, "frames.joined", "frames.sum", "map")
     found = lent(net, offered, costs, conversion, best, choice)

@@ -351,6 +351,7 @@ def _packed_candidate(
         [_unit_detail(unit) for unit in before],
         factor_detail(factor),
         [_unit_detail(unit) for unit in tail],
+        packed.VERSION,
     ]
     form = f"{'volume' if reads is None else 'packed'}.{'x'.join(map(str, blocks))}"
     form += ".minimal" if plan else ""

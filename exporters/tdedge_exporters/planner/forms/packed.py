@@ -33,6 +33,8 @@ from tdedge_exporters.planner.layouts import Layout
 from tdedge_exporters.planner.offer import keeps_zero
 from tdedge_exporters.planner.units import Unit
 
+#: Raised when the form writes other nodes than before: its old times are not found again then.
+VERSION = 2
 #: Blocks tried per axis, and packed channels at most, in lanes.
 BLOCKS = (1, 2, 3, 4)
 MAX_LANES = 4
@@ -210,6 +212,10 @@ def space_to_depth(e: Emitter, x: ir.Value, high: int, wide: int) -> ir.Value:
     shape = (batch, high * wide * channels, rows // high, columns // wide)
     if high == wide:
         return e.op("SpaceToDepth", [x], shape, blocksize=high)
+    if high % wide == 0:  # square blocks, then whole rows of them: a transpose moves element by element
+        square = space_to_depth(e, x, wide, wide)
+        steps, count = high // wide, rows // wide
+        return e.concat([e.slice(square, 2, first, count, steps) for first in range(steps)], 1)
     cut = e.reshape(x, (batch, channels, rows // high, high, columns // wide, wide))
     return e.reshape(e.transpose(cut, (0, 3, 5, 1, 2, 4)), shape)
 
@@ -223,6 +229,12 @@ def depth_to_space(e: Emitter, x: ir.Value, high: int, wide: int) -> ir.Value:
     shape = (batch, channels, rows * high, columns * wide)
     if high == wide:
         return e.op("DepthToSpace", [x], shape, blocksize=high, mode="DCR")
+    if high % wide == 0:
+        part = wide * wide * channels
+        squares = [e.slice(x, 1, first, first + part) for first in range(0, high // wide * part, part)]
+        flat = (batch, channels, rows, wide * wide * columns)
+        parts = [e.reshape(depth_to_space(e, square, wide, wide), flat) for square in squares]
+        return e.reshape(e.concat(parts, 3), shape)
     cut = e.reshape(x, (batch, high, wide, channels, rows, columns))
     return e.reshape(e.transpose(cut, (0, 3, 4, 1, 5, 2)), shape)
 

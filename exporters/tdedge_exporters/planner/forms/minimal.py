@@ -102,18 +102,20 @@ def spread(e: Emitter, plan: Filtering, inputs: Sequence[ir.Value | None]) -> li
     for at in range(1, plan.products - 1, 2):  # opposite points: what both have, plus and minus what differs
         both = _total(e, (rows[at] + rows[at + 1]) / 2, inputs)
         apart = _total(e, (rows[at] - rows[at + 1]) / 2, inputs)
-        if both is None or apart is None:
-            found += [both or apart, both or (apart and (apart[0], -apart[1]))]
-            continue
-        (first, scale), (second, other) = both, apart
-        second = _times(e, second, abs(other / scale))
-        signs = ("Add", "Sub") if other / scale > 0 else ("Sub", "Add")
-        found += [(e.binary(sign, first, second), scale) for sign in signs]
+        if apart is None:
+            found += [both, both]
+        elif both is None:
+            found += [apart, (apart[0], -apart[1])]
+        else:
+            (first, scale), (second, other) = both, apart
+            second = _times(e, second, abs(other / scale))
+            signs = ("Add", "Sub") if other / scale > 0 else ("Sub", "Add")
+            found += [(e.binary(sign, first, second), scale) for sign in signs]
     return [*found, _total(e, rows[-1], inputs)]
 
 
 def gather(e: Emitter, plan: Filtering, products: Sequence[ir.Value | None]) -> list[ir.Value]:
-    """The outputs: A times the products, n values of one shape; None is zeros. At least one is none."""
+    """The outputs: A times the products, n values of one shape; None is zeros, but not all are."""
     found = list(products[:1]) + list(products[-1:])
     pairs = [(products[at], products[at + 1]) for at in range(1, plan.products - 1, 2)]
     sums = [first and second and e.binary("Add", first, second) for first, second in pairs]

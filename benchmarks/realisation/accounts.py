@@ -2,7 +2,8 @@
 
 A written account comes first; where there is none, the roofline bound of the planned graph is one if it
 comes near the time that was measured, and else the kernels, if what their parts take more than dense
-convolutions explains it.
+convolutions explains it. Where the best dense network leaves products out by minimal filtering, and the chain
+fewer, what both would realise at one rate is told as well, and is an account if the row comes near that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from benchmarks.realisation import limits, parts
-from benchmarks.realisation.rows import PLANNED, Row
+from benchmarks.realisation.rows import PLANNED, PLANNED_DENSE, Row
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Account:
 
 ACCOUNTS: tuple[Account, ...] = ()
 
-#: Convolutions reach up to 1.2 times the rate of a matrix product here; what is beyond leaves products out.
-_BEYOND_KERNELS = 1.3
+#: Share of what two networks would realise at one rate that is an account of what one does.
+_EXPLAINS = 0.8
 
 
 def account_of(row: Row, accounts: tuple[Account, ...] = ACCOUNTS) -> str:
@@ -49,17 +50,23 @@ def account_of(row: Row, accounts: tuple[Account, ...] = ACCOUNTS) -> str:
     if not found and row.parts and dense_ms:
         rates = parts.Rates(measured_ms, dense_ms, row.dense_macs, row.mac_ratio)
         found = parts.account(row.parts, rates)
-    return found and found + _dense_products(row, dense_ms)
+    return "; ".join(each for each in (found, _products(row, alone=not found)) if each)
 
 
-def _dense_products(row: Row, dense_ms: float | None) -> str:
-    """That the best dense network leaves more products out than the chain can; empty where it does not."""
-    if not dense_ms or not row.sgemm_gflops:
+def _products(row: Row, *, alone: bool) -> str:
+    """That the best dense network leaves more products out than the chain can.
+
+    Empty where it does not, or where that must explain the row alone and does not.
+    """
+    dense, own, realised = (*map(row.executed_macs.get, (PLANNED_DENSE, PLANNED)), row.realisation_best)
+    if not dense or not own or not realised or row.best_dense != PLANNED_DENSE:
         return ""
-    rate = 2 * row.dense_macs / dense_ms / 1e6
-    if rate < _BEYOND_KERNELS * row.sgemm_gflops:
+    shares = dense / row.dense_macs, own / row.macs
+    at_one_rate = shares[0] / shares[1]
+    if at_one_rate >= 1 or (alone and realised < _EXPLAINS * at_one_rate):
         return ""
     return (
-        f"; minimal filtering leaves out products of the best dense network, {dense_ms:.1f} ms or "
-        f"{rate:.0f} GFLOP/s of its multiply-accumulates, and fewer of the chain"
+        f"the best dense network executes {shares[0]:.0%} of its multiply-accumulates, the planned one "
+        f"{shares[1]:.0%}: at one rate it would realise {at_one_rate:.2f}, {realised / at_one_rate:.0%} of "
+        f"which it does"
     )

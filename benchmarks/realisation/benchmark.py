@@ -218,6 +218,7 @@ def _row(row: Row, exports: _Exports, shared: _Run) -> Row:
         trials=own.trials,
         parity=difference,
         bound_ms=bound_ms(own.work, shared.sgemm_gflops, shared.stream_gbs),
+        executed_macs={PLANNED_DENSE: dense_files.executed_macs, PLANNED: own.executed_macs},
         parts=own.parts,
         sgemm_gflops=shared.sgemm_gflops,
         samples_ms=timed.samples_ms,

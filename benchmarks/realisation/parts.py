@@ -127,9 +127,9 @@ def account(parts: Parts, rates: Rates) -> str:
     if between_ms:
         texts.append(f"the network beyond its parts {between_ms:.2g} ms")
     return (
-        f"kernels: {', '.join(texts)}, of {rates.planned_ms:.3g} ms, each in the fastest of its forms; dense "
-        f"convolutions run at {rates.gflops:.0f} GFLOP/s, and at that rate the network would realise "
-        f"{realises:.2f}"
+        f"kernels: {', '.join(texts)}, of {rates.planned_ms:.3g} ms, each in the fastest of its forms; the "
+        f"multiply-accumulates of the best dense network run at {rates.gflops:.0f} GFLOP/s, and at that rate "
+        f"this one would realise {realises:.2f}"
     )
 
 

@@ -56,6 +56,11 @@ class Files:
     parts: dict[str, tuple[int, int, float]]
     first_layer_ms: tuple[float, float] | None
 
+    @property
+    def executed_macs(self) -> int:
+        """Multiply-accumulates of the planned graph."""
+        return round(sum(flops for flops, _, _ in self.work) / 2)
+
     def about(self) -> dict[str, Any]:
         """All but the files, as JSON values."""
         values = asdict(self)

@@ -38,6 +38,8 @@ class Row:
         parity: largest difference between the outputs of plain and planned, relative to their scale.
         bound_ms: what arithmetic, idle lanes and memory take of the planned network at the machine's rates,
             see :mod:`benchmarks.realisation.limits`; empty where not computed.
+        executed_macs: label -> multiply-accumulates that its graph executes, of the planned networks: packing
+            adds some, minimal filtering leaves some out; empty where not computed.
         parts: kind of part -> how many, multiply-accumulates, milliseconds, see
             :mod:`benchmarks.realisation.parts`; empty where not known.
         sgemm_gflops: what this machine reaches in a matrix product with as many threads.
@@ -64,6 +66,7 @@ class Row:
     trials: int | None = None
     parity: float | None = None
     bound_ms: Mapping[str, float] = field(default_factory=dict)
+    executed_macs: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, tuple[int, int, float]] = field(default_factory=dict)
     sgemm_gflops: float | None = None
     streams_gbs: tuple[tuple[float, float], ...] = ()

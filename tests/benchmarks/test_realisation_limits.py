@@ -43,7 +43,7 @@ def test_a_written_account_comes_first():
     assert account_of(replace(row, bound_ms={})) == ""
 
 
-def test_an_account_says_where_the_dense_network_leaves_products_out():
+def test_an_account_says_what_both_would_realise_at_one_rate():
     row = Row(
         Case("r3d18", "cp", "tiny"),
         "onnxruntime",
@@ -51,10 +51,27 @@ def test_an_account_says_where_the_dense_network_leaves_products_out():
         "k",
         dense_macs=10**10,
         macs=10**9,
-        samples_ms={PLANNED: [[50.0], [50.0]], PLAIN_DENSE: [[200.0], [200.0]]},
+        samples_ms={
+            PLANNED: [[50.0], [50.0]],
+            PLAIN_DENSE: [[400.0], [400.0]],
+            PLANNED_DENSE: [[250.0], [250.0]],
+        },
         bound_ms=limits.bound_ms(WORK, 100.0, 10.0),
         sgemm_gflops=100.0,
     )
-    assert "leaves out" not in account_of(row)
-    faster = account_of(replace(row, samples_ms={**row.samples_ms, PLANNED_DENSE: [[125.0], [125.0]]}))
-    assert "leaves out products of the best dense network, 125.0 ms or 160 GFLOP/s" in faster
+    few = {PLANNED_DENSE: 6 * 10**9, PLANNED: 9 * 10**8}
+    assert "executes" not in account_of(row)
+    text = account_of(replace(row, executed_macs=few))
+    assert text.startswith("arithmetic takes 11.0 ms")
+    assert (
+        "executes 60% of its multiply-accumulates, the planned one 90%: at one rate it would realise" in text
+    )
+    assert "0.67, 75% of which it does" in text
+    alone = replace(row, executed_macs=few, bound_ms={})
+    assert account_of(alone) == ""  # 0.50 of the 0.67: something else binds it
+    nearer = replace(alone, samples_ms={**row.samples_ms, PLANNED: [[45.0], [45.0]]})
+    assert "83% of which it does" in account_of(nearer)
+    as_many = {PLANNED_DENSE: 10**10, PLANNED: 10**9}
+    assert account_of(replace(nearer, executed_macs=as_many)) == ""
+    plain = {label: ms for label, ms in nearer.samples_ms.items() if label != PLANNED_DENSE}
+    assert account_of(replace(nearer, samples_ms=plain)) == ""

@@ -23,7 +23,7 @@ def test_kernels_that_explain_the_time():
     text = parts.account(GROUPED, RATES)
     assert "2 grouped factors take 2.3 ms (22 GFLOP/s), the network beyond its parts 0.2 ms" in text
     assert "of 7 ms" in text
-    assert "of the best dense network run at 100 GFLOP/s, and at that rate this one would realise 1.00" in text
+    assert "best dense network run at 100 GFLOP/s, and at that rate this one would realise 1.00" in text
     text = parts.account(GROUPED, replace(RATES, planned_ms=6.7))  # less together than alone
     assert "2 grouped factors take 2.3 ms (22 GFLOP/s), of 6.7 ms" in text
 

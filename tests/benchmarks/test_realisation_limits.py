@@ -11,6 +11,15 @@ from benchmarks.realisation.rows import PLAIN_DENSE, PLANNED, PLANNED_DENSE, Row
 
 #: Computing hides moving, moving exceeds computing, moving alone; at 100 GFLOP/s and 10 GB/s.
 WORK = [(1e9, 2e9, 10**7), (1e8, 1e8, 10**8), (0.0, 0.0, 10**8)]
+ROW = Row(
+    Case("r3d18", "cp", "tiny"),
+    "onnxruntime",
+    1,
+    "k",
+    samples_ms={PLANNED: [[50.0], [50.0]]},
+    bound_ms=limits.bound_ms(WORK, 100.0, 10.0),
+    sgemm_gflops=100.0,
+)
 
 
 def test_the_three_parts():
@@ -28,37 +37,14 @@ def test_an_account_explains_most_of_the_time():
 
 
 def test_a_written_account_comes_first():
-    bound = limits.bound_ms(WORK, 100.0, 10.0)
-    row = Row(
-        Case("r3d18", "cp", "tiny"),
-        "onnxruntime",
-        1,
-        "k",
-        samples_ms={PLANNED: [[50.0], [50.0]]},
-        bound_ms=bound,
-        sgemm_gflops=100.0,
-    )
-    assert "80% of the 50.0 ms" in account_of(row)
-    assert account_of(row, (Account("r3d18 *", "a kernel"),)) == "a kernel"
-    assert account_of(replace(row, bound_ms={})) == ""
+    assert "80% of the 50.0 ms" in account_of(ROW)
+    assert account_of(ROW, (Account("r3d18 *", "a kernel"),)) == "a kernel"
+    assert account_of(replace(ROW, bound_ms={})) == ""
 
 
 def test_an_account_says_what_both_would_realise_at_one_rate():
-    row = Row(
-        Case("r3d18", "cp", "tiny"),
-        "onnxruntime",
-        1,
-        "k",
-        dense_macs=10**10,
-        macs=10**9,
-        samples_ms={
-            PLANNED: [[50.0], [50.0]],
-            PLAIN_DENSE: [[400.0], [400.0]],
-            PLANNED_DENSE: [[250.0], [250.0]],
-        },
-        bound_ms=limits.bound_ms(WORK, 100.0, 10.0),
-        sgemm_gflops=100.0,
-    )
+    dense_ms = {PLAIN_DENSE: [[400.0], [400.0]], PLANNED_DENSE: [[250.0], [250.0]]}
+    row = replace(ROW, dense_macs=10**10, macs=10**9, samples_ms={**ROW.samples_ms, **dense_ms})
     few = {PLANNED_DENSE: 6 * 10**9, PLANNED: 9 * 10**8}
     assert "executes" not in account_of(row)
     text = account_of(replace(row, executed_macs=few))

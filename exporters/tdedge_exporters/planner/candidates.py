@@ -19,7 +19,7 @@ import onnx_ir as ir
 from tdedge.compose import NotExactError, compose
 from tdedge.factor import Factor, Shape
 from tdedge_exporters.planner import folding, grouping
-from tdedge_exporters.planner.blocking import axes_of, packed_macs
+from tdedge_exporters.planner.blocking import axes_of
 from tdedge_exporters.planner.emitter import Emitter
 from tdedge_exporters.planner.forms import apart, conv, frames, matmul, packed, segments, steps, views, volume
 from tdedge_exporters.planner.forms.packed import Packing
@@ -307,7 +307,7 @@ def _packed(
     ):
         reads.append(FRAMES)
     chosen = packed.packings(variant, shape, scope.lanes)[: scope.packings]
-    if scope.minimal:
+    if chosen and scope.minimal:
         chosen += packed.minimal_packings(variant, shape, scope.lanes)[: scope.packings]
     for packing in chosen:
         for tail in _tails(follow, packing.blocks):
@@ -346,7 +346,7 @@ def _packed_candidate(
 
     axes = axes_of(factor, units[0].input_shape, blocks, gather=reads is not None)
     inside = [unit.factor.macs(unit.input_shape) for unit in (*before, *tail) if unit.kind == "factor"]
-    macs = packed_macs(factor, axes) // (plan.outputs if plan else 1) + sum(inside) * math.prod(blocks)
+    macs = packed.macs_of(factor, axes, plan) + sum(inside) * math.prod(blocks)
     detail = [
         [_unit_detail(unit) for unit in before],
         factor_detail(factor),

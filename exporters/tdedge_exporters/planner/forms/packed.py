@@ -75,8 +75,8 @@ def packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
 
 
 def minimal_packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
-    """Blocks whose frames are outputs of a minimal filtering, best first."""
-    if not packings(factor, shape, lanes) or factor.spatial_rank != 3:
+    """Blocks whose frames a minimal filtering computes, best first; where :func:`packings` finds some."""
+    if factor.spatial_rank != 3:
         return []
     found = []
     for plan in filterings(factor, shape):
@@ -84,9 +84,14 @@ def minimal_packings(factor: Factor, shape: Shape, lanes: int) -> list[Packing]:
             blocks, channels = (plan.outputs, rows, columns), factor.out_channels * rows * columns
             if channels > MAX_LANES * lanes:
                 continue
-            macs = packed_macs(factor, axes_of(factor, shape, blocks)) / plan.outputs
+            macs = macs_of(factor, axes_of(factor, shape, blocks), plan)
             found.append(Packing(blocks, factor.macs((1, *shape[1:])) / macs * fill(channels, lanes), plan))
     return sorted(found, key=lambda each: (-each.score, each.blocks))
+
+
+def macs_of(factor: Factor, axes: Sequence[BlockedAxis], plan: Filtering | None) -> int:
+    """Multiply-accumulates between blocks: a product of a minimal filtering computes one frame, not all."""
+    return packed_macs(factor, axes) // (plan.outputs if plan else 1)
 
 
 def fill(channels: int, lanes: int) -> float:

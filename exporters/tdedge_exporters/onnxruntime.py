@@ -5,6 +5,9 @@ operators a model needs; they make the binary smaller, not the model faster (sou
 "ORT format models" and "Custom build" documentation). The optimised graph is fixed for generic
 hardware there (no NCHWc layout), so the file runs on any CPU.
 
+A network that asks for blocked kernels (:mod:`tdedge_exporters.kernels`) gets its sums in them, but for the
+``.ort`` form.
+
 An int8 file is the QDQ graph itself: when it is loaded, ONNX Runtime fuses each operator with the
 ``DequantizeLinear`` before and the ``QuantizeLinear`` behind it into one on integers. ``int8-weights`` is the
 float32 graph with its weights in 8 bits; it has no ``.ort`` form, which would hold them widened.
@@ -26,6 +29,8 @@ import onnx_ir as ir
 
 from tdedge.errors import UnsupportedError
 from tdedge_exporters import graph as g
+from tdedge_exporters.blocked_sums import in_blocks
+from tdedge_exporters.kernels import BLOCKED, kernels_of
 from tdedge_exporters.lowering import DEFAULTS, Lowered, Options, Target
 from tdedge_exporters.quantize.weights_only import quantize_weights
 from tdedge_runtimes.privacy import import_onnxruntime
@@ -57,18 +62,27 @@ def lower(model: ir.Model, folder: Path, precision: str, options: Options = DEFA
         UnsupportedError: when ONNX Runtime cannot load the graph; names its reason.
     """
     entry = folder / ("model.onnx" if precision == "float32" else f"model-{precision}.onnx")
-    ir.save(quantize_weights(model) if precision == "int8-weights" else model, entry)
+    _save(model, entry, precision, kernels_of(model))
     try:
         _session(entry)
     except Exception as error:
         raise UnsupportedError(f"onnxruntime: {_EXPLAINED}: {error}") from error
     files = [entry]
     if options.minimal and precision != "int8-weights":
-        files += _minimal(entry, folder)
+        with tempfile.TemporaryDirectory() as scratch:
+            generic = Path(scratch) / entry.name  # no blocks there
+            _save(model, generic, precision, "")
+            files += _minimal(generic, folder)
     notes = _notes(entry) if precision == "int8" else ()
     return Lowered(
         Target("onnxruntime", precision), entry, tuple(files), onnxruntime.__version__, notes=notes
     )
+
+
+def _save(model: ir.Model, path: Path, precision: str, kernels: str) -> None:
+    if kernels == BLOCKED:
+        model = in_blocks(model)
+    ir.save(quantize_weights(model) if precision == "int8-weights" else model, path)
 
 
 def integer_operators(path: Path) -> dict[str, int]:
@@ -160,7 +174,7 @@ def _minimal(entry: Path, folder: Path) -> list[Path]:
     written = folder / f"{entry.stem}.required_operators.config"
     operators = [line for line in written.read_text().splitlines() if not line.startswith("#")]
     written.unlink()
-    ort = entry.with_suffix(".ort")
+    ort = folder / f"{entry.stem}.ort"
     config = folder / f"required_operators{entry.stem.removeprefix('model')}.config"
     config.write_text(f"# Operators {ort.name} needs\n" + "\n".join(filter(None, operators)) + "\n")
     return [ort, config]

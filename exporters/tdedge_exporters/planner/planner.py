@@ -99,8 +99,7 @@ def plan(
     """Choose the fastest forms for ``model``; where none are faster the result is ``model`` itself.
 
     ``floats``, on integers: what the runtime executes in float32, which is then tried too. ``blocked``: try
-    blocked kernels; forms are searched by the times of the others, and those that store values otherwise are
-    not tried in blocked ones, which would reorder them on the way.
+    blocked kernels where they suit; forms are searched by the times of the others.
     """
     net = network(model, integers=pricing.target.calibrated)
     offered = candidates(net, scope)
@@ -122,9 +121,10 @@ def plan(
     for label, choice in choices.items():
         if not all(candidate.is_plain for candidate in choice.chosen):
             models[label] = rebuild(net, choice.chosen)
-    if blocked and suits_blocked(model):
-        native = [label for label in (PLAIN, PLANNED) if label in models and _is_native(choices[label])]
-        models |= {IN_BLOCKED[label]: with_kernels(models[label], BLOCKED) for label in native}
+    if blocked:
+        for label in [label for label in (PLAIN, PLANNED) if label in models]:
+            if suits_blocked(models[label], pricing.target, is_native=_is_native(choices[label])):
+                models[IN_BLOCKED[label]] = with_kernels(models[label], BLOCKED)
     timed: dict[str, Cost] = {}
     if len(models) > 1:
         with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came

@@ -92,7 +92,9 @@ def test_the_choice_leaves_the_network_as_it_is():
         ("openvino", "aarch64", 4, False),
         ("openvino:int8", "x86_64", 16, False),
         ("openvino:bfloat16", "x86_64", 16, False),
-        ("onnxruntime", "x86_64", 16, False),
+        ("onnxruntime", "x86_64", 16, True),
+        ("onnxruntime", "aarch64", 4, False),
+        ("onnxruntime:int8", "x86_64", 16, False),
         ("tflite", "x86_64", 16, False),
     ],
 )
@@ -198,7 +200,8 @@ def test_forms_that_store_values_otherwise_are_not_tried_in_them():
 
 @pytest.mark.parametrize(("channels", "offered"), [(1, True), (3, True), (4, False), (16, False)])
 def test_networks_that_read_more_than_three_channels_are_left_alone(channels, offered):
-    assert suits_blocked(chain(channels).model()) is offered
+    assert suits_blocked(chain(channels).model(), OPENVINO, is_native=True) is offered
+    assert not suits_blocked(chain(channels).model(), OPENVINO, is_native=False)
 
 
 def test_plans_that_differ_in_kernels():

@@ -7,9 +7,9 @@ A value x that nothing but convolutions, sums, differences and products with a n
     x - y = x + (-y)                     -(x - y) = (-x) + y                     differences
 
 Always exact, to the last bit but the sign of a zero: rounding to nearest is symmetric. What changes is how
-many differences are left. In minimal filtering (:mod:`.planner.forms.minimal`, two outputs a block) of frames
-that a pointwise factor gives, three of four become sums when the frames are held as ``+ - - + + - - +``. The
-price: weights that give values of both signs are stored twice.
+many differences are left. Minimal filtering (:mod:`.planner.forms.minimal`, two outputs a block) takes a sum
+and three differences of frames; where a pointwise factor gives the frames, three sums and a difference of
+frames held as ``+ - - + + - - +``. The price: weights that give values of both signs are stored twice.
 
 In execution order a sum asks for operands of one sign, a difference for operands of two; one that contradicts
 those before it stays, or becomes, a difference (a spanning forest of signed edges, by union-find).

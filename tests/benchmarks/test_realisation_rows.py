@@ -127,6 +127,13 @@ def test_medians_are_per_runtime_and_of_the_published_networks():
     assert gate(rows, "realisation over plain dense, openvino").state == NOT_RUN
 
 
+def test_medians_of_networks_are_told_beside_those_of_rows():
+    rows = [row(planned=ms) for ms in (8.0, 9.0, 30.0)]
+    rows += [row(Case("c3d", "tucker", rank), planned=20.0) for rank in ("1/4", "1/2")]
+    found = gate(rows, "realisation over plain dense, onnxruntime")
+    assert (found.state, found.measured) == (FAIL, "0.50 of 5 rows; 0.81 of 2 networks")
+
+
 def test_low_rows_need_an_account():
     low = row(planned=12.0)
     found = gate([low, row()], "without an account")

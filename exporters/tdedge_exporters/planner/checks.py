@@ -1,7 +1,8 @@
 """The last word on a plan: the planned network against the network as it came, interleaved in one process.
 
-On integers the network may be planned twice (see :mod:`tdedge_exporters.planner.lent`), and a runtime may
-have other kernels for all of it (:mod:`tdedge_exporters.kernels`); the fastest is kept.
+It also times plans that cost little more (:mod:`tdedge_exporters.planner.contenders`), on integers the forms
+of float32 (:mod:`tdedge_exporters.planner.lent`), and other kernels for all of the network, where a runtime
+has them (:mod:`tdedge_exporters.kernels`); the fastest is kept.
 
 What both took is kept in the cost table, by the networks' structure without their weights, so that a second
 export of the same networks times nothing. Times taken beside busy processes are not kept.
@@ -35,6 +36,8 @@ NEAR = 1.5
 
 #: The network as it came, in the forms that cost least, and in those of float32.
 PLAIN, PLANNED, LENT = "plain", "planned", "in the forms of float32"
+#: In forms that cost little more.
+OTHERS = ("in forms that cost little more", "in others that cost little more")
 #: The first two in blocked kernels.
 IN_BLOCKED = {PLAIN: "in blocked kernels", PLANNED: "planned, in blocked kernels"}
 

@@ -18,7 +18,7 @@ from tdedge.errors import UsageError
 from tdedge_exporters.kernels import BLOCKED, with_kernels
 from tdedge_exporters.lowering import Target
 from tdedge_exporters.planner.candidates import Candidate, candidates, plain
-from tdedge_exporters.planner.checks import IN_BLOCKED, LENT, PLAIN, PLANNED, fastest
+from tdedge_exporters.planner.checks import IN_BLOCKED, LENT, OTHERS, PLAIN, PLANNED, fastest
 from tdedge_exporters.planner.costs import Place
 from tdedge_exporters.planner.efforts import settings
 from tdedge_exporters.planner.layouts import Label, Layout
@@ -225,7 +225,7 @@ def _form(candidate: Candidate, cost_ms: float | None) -> dict[str, Any]:
 #: Label of a network -> how it is executed, in the sentence about the one that is told first, and of others.
 _TOLD = {
     PLANNED: ("the planned network", "", "in the forms that cost least"),
-    LENT: ("the planned network", LENT, LENT),
+    **{label: ("the planned network", label, label) for label in (LENT, *OTHERS)},
     IN_BLOCKED[PLAIN]: ("the network as it came", IN_BLOCKED[PLAIN], IN_BLOCKED[PLAIN]),
     IN_BLOCKED[PLANNED]: ("the planned network", IN_BLOCKED[PLAIN], IN_BLOCKED[PLANNED]),
 }

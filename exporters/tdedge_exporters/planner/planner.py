@@ -18,6 +18,7 @@ from tdedge_exporters.planner.candidates import Candidate, Scope, candidates, pl
 from tdedge_exporters.planner.checks import (
     IN_BLOCKED,
     LENT,
+    OTHERS,
     PLAIN,
     PLANNED,
     Check,
@@ -28,7 +29,7 @@ from tdedge_exporters.planner.checks import (
     remembered,
     runners_up,
 )
-from tdedge_exporters.planner.contenders import contenders
+from tdedge_exporters.planner.contenders import contenders, near_plans
 from tdedge_exporters.planner.costs import Cost, CostTable, Place
 from tdedge_exporters.planner.efforts import Settings, settings
 from tdedge_exporters.planner.layouts import NATIVE, Label
@@ -76,9 +77,9 @@ class Planned:
     runners_up: tuple[Planned, ...] = ()
 
     @property
-    def is_lent(self) -> bool:
-        """Whether ``searched`` are the forms of float32, faster than the cheapest by their costs."""
-        return self.kept == LENT
+    def is_costlier(self) -> bool:
+        """Whether ``searched`` are other forms than the cheapest by their costs, and faster as a whole."""
+        return self.kept in (LENT, *OTHERS)
 
     @property
     def kernels(self) -> str:
@@ -114,9 +115,14 @@ def plan(
     costs, best = cheapest()
     while pricing.confirms and pricing.confirm(contenders(offered, costs, best), progress):
         costs, best = cheapest()
-    other = None if floats is None else lent(net, offered, costs, pricing.conversion_ms, best, floats)
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
-    choices = {PLAIN: first, PLANNED: best, **({} if other is None else {LENT: other})}
+    choices = {PLAIN: first, PLANNED: best}
+    if floats is not None:
+        other = lent(net, offered, costs, pricing.conversion_ms, best, floats)
+        choices |= {} if other is None else {LENT: other}
+    elif pricing.confirms:
+        near = near_plans(net, offered, costs, pricing.conversion_ms, best)
+        choices |= dict(zip(OTHERS, near, strict=False))
     models = {PLAIN: model}
     for label, choice in choices.items():
         if not all(candidate.is_plain for candidate in choice.chosen):
@@ -132,7 +138,7 @@ def plan(
                 timed = check(models)
 
     def planned(label: str) -> Planned:
-        searched = choices[LENT if label == LENT else PLANNED]
+        searched = choices[label if label in (LENT, *OTHERS) else PLANNED]
         as_it_came = PLANNED in models and label in (PLAIN, IN_BLOCKED[PLAIN])
         return Planned(
             model=models[label],

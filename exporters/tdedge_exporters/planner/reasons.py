@@ -17,7 +17,7 @@ class Reasons:
     """
 
     def __init__(self, planned: Planned) -> None:
-        self._is_lent = planned.is_lent
+        self._is_costlier = planned.is_costlier
         self._costs = {id(candidate): cost for candidate, cost in planned.options}
         self._chosen = {id(candidate) for candidate in planned.searched.chosen}
         self._piece: dict[int, Candidate] = {}
@@ -60,7 +60,7 @@ class Reasons:
             return round(gap, 5), f"slower by {gap:.3f} ms in place"
         if gap > -5e-4:
             return round(gap, 5), "no faster in place"
-        if self._is_lent:
+        if self._is_costlier:
             return round(gap, 5), f"{-gap:.3f} ms cheaper by the costs of its parts, but the whole was slower"
         same = (candidate.reads, candidate.gives) == (pieces[0].reads, pieces[-1].gives)
         if same:

@@ -5,10 +5,12 @@ from support.graphs import Net, ops
 from support.recorded import OPSET, PLACE, TARGET, recorded, units_of
 
 from tdedge_exporters.lowering import Target
+from tdedge_exporters.planner import plan as plans
 from tdedge_exporters.planner.candidates import Scope, candidates
-from tdedge_exporters.planner.contenders import contenders
+from tdedge_exporters.planner.checks import OTHERS, PLAIN, PLANNED, structure_sha256
+from tdedge_exporters.planner.contenders import contenders, near_plans
 from tdedge_exporters.planner.costs import Cost, CostTable
-from tdedge_exporters.planner.planner import plan, priced
+from tdedge_exporters.planner.planner import here, plan, priced
 from tdedge_exporters.planner.pricing import Pricing
 from tdedge_exporters.planner.remote import Remote
 from tdedge_exporters.planner.roofline import Roofline
@@ -118,6 +120,111 @@ def test_contenders_by_hand(net):
     decide = contenders(offered, costs, best)
     assert {each.form for each in decide} == {FORM, "plain.factor"}
     assert {unit.name for each in decide for unit in each.units} == {WIDE}
+
+
+def near(cost):
+    """The plans near the cheapest by these costs, and the cheapest: (form of the wide factor, cost)."""
+    found = units_of(network_of_two())
+    offered = candidates(found, SCOPE)
+    costs = [cost(candidate) for candidate in offered]
+    best = search(found, offered, costs, lambda *_: 0.25)
+    choices = [best, *near_plans(found, offered, costs, lambda *_: 0.25, best)]
+    for each in choices:
+        assert sorted(u.index for c in each.chosen for u in c.units) == [u.index for u in found.units]
+    return [(each.chosen[0].form, round(each.cost_ms, 1)) for each in choices]
+
+
+def by_form(**wide_ms):
+    """Milliseconds of the wide factor's forms, 40 where nothing is said; those of all others are little."""
+
+    def cost(candidate):
+        if candidate.units[0].name != WIDE:
+            return 0.5 if len(candidate.units) == 1 else 50.0
+        return wide_ms.get(candidate.form, 40.0) if len(candidate.units) == 1 else 50.0
+
+    return cost
+
+
+def test_plans_of_another_form_whose_costs_are_near():
+    forms_ms = {FORM: 10.0, "plain.factor": 11.0, "apart.sum": 10.2}
+    best, *others = near(by_form(**forms_ms))
+    assert best[0] == FORM
+    assert [form for form, _ in others] == ["apart.sum", "plain.factor"]
+    assert all(best[1] <= cost <= 1.1 * best[1] for _, cost in others)
+
+
+@pytest.mark.parametrize(
+    "forms_ms",
+    [{FORM: 10.0, "plain.factor": 14.0}, {FORM: 10.0}],
+)
+def test_no_plan_is_near_that_costs_a_tenth_more(forms_ms):
+    assert len(near(by_form(**forms_ms))) == 1
+
+
+def test_two_plans_at_most_the_cheapest_ones():
+    forms_ms = {FORM: 10.0, "plain.factor": 10.3, "apart.sum": 10.1, "apart.joined": 10.2}
+    wide = Net(1, 8, 4, 6, 6)
+    wide.conv("x", 8, 8, 3, 3, 3, pads=1)
+    found = units_of(wide)
+    offered = candidates(found, SCOPE)
+    costs = [forms_ms.get(candidate.form, 40.0) for candidate in offered]
+    best = search(found, offered, costs, lambda *_: 0.0)
+    plans = near_plans(found, offered, costs, lambda *_: 0.0, best)
+    chosen = [plan.chosen[0].form for plan in (best, *plans)]
+    assert len(plans) == 2
+    assert chosen == sorted(forms_ms, key=lambda form: (form not in chosen, forms_ms[form]))[:3]
+
+
+def test_of_a_part_that_takes_little_nothing_is_tried():
+    def cost(candidate):
+        if candidate.units[0].name == WIDE:
+            return 40.0 if candidate.is_plain else 80.0
+        return 2.0 if candidate.is_plain else 2.1
+
+    assert len(near(cost)) == 1
+
+
+def whole(confirms=True, **times_ms):
+    """A plan between two near forms, whose whole networks take ``times_ms``, and what was timed."""
+    cost, net, asked = by_form(**{FORM: 10.0, "plain.factor": 11.0, "apart.sum": 10.2}), network_of_two(), []
+
+    def check(models):
+        asked.append(list(models))
+        return {label: Cost(times_ms[label]) for label in models}
+
+    measure = Noisy(recorded(units_of(net), SCOPE, cost))
+    prices = Pricing(CostTable(), PLACE, TARGET, measure, MeasureOptions(), OPSET, confirms=confirms)
+    return net.model(), plan(net.model(), prices, SCOPE, check), asked
+
+
+def test_other_forms_are_tried_where_those_of_the_network_as_it_came_cost_least():
+    best, *others = near(by_form(**{FORM: 10.0, "plain.factor": 10.4}))
+    assert best[0] == "plain.factor" and [form for form, _ in others] == [FORM]
+
+
+def test_the_faster_whole_network_is_kept_though_its_parts_cost_more():
+    model, made, asked = whole(**{PLAIN: 12.0, PLANNED: 11.0, OTHERS[0]: 10.0})
+    assert asked == [[PLAIN, PLANNED, OTHERS[0]]]
+    assert made.kept == OTHERS[0] and made.is_costlier
+    document = plans.of(made, TARGET, here(TARGET, 1), "normal")
+    assert document.why == (
+        "the planned network is faster in forms that cost little more: 10.00 ms, plain 12.00 ms, "
+        "in the forms that cost least 11.00 ms"
+    )
+    lost = [row for piece in document.pieces for row in piece.rejected if row.form == FORM]
+    assert any("cheaper by the costs of its parts, but the whole was slower" in row.reason for row in lost)
+    again = plans.replay(model, plans.from_json(document.to_json()))
+    assert structure_sha256(again) == structure_sha256(made.model)
+
+
+def test_the_cheapest_is_kept_where_it_is_fastest():
+    _, made, _ = whole(**{PLAIN: 12.0, PLANNED: 10.0, OTHERS[0]: 11.0})
+    assert made.kept == PLANNED and not made.is_costlier and forms(made)[0] == FORM
+
+
+def test_at_low_effort_no_other_plan_is_timed():
+    _, _, asked = whole(confirms=False, **{PLAIN: 12.0, PLANNED: 10.0})
+    assert asked == [[PLAIN, PLANNED]]
 
 
 def test_where_times_are_confirmed():

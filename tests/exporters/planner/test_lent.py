@@ -127,7 +127,7 @@ def planned(**times_ms):
 def test_the_faster_one_is_kept_and_is_exact_and_can_be_replayed():
     net, model, made, asked = planned(**{PLAIN: 9.0, PLANNED: 8.0, LENT: 7.0})
     assert asked == [[PLAIN, PLANNED, LENT]]
-    assert made.is_lent
+    assert made.is_costlier
     assert {each.form for each in made.choice.chosen} == {"frames.joined", "frames.sum", "map"}
     x = net.sample()
     assert_close(run(made.model, x), run(model, x))
@@ -153,7 +153,7 @@ def test_the_faster_one_is_kept_and_is_exact_and_can_be_replayed():
 )
 def test_the_slower_one_is_not(planned_ms, lent_ms, kept, why):
     _, model, made, _ = planned(**{PLAIN: 9.0, PLANNED: planned_ms, LENT: lent_ms})
-    assert not made.is_lent
+    assert not made.is_costlier
     assert "frames.joined" not in {each.form for each in made.choice.chosen}
     document = plans.of(made, INT8, here(INT8, 1), "normal")
     assert (document.kept, document.why) == (kept, f"the planned network is {why}")

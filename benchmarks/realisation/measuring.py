@@ -18,6 +18,8 @@ from tdedge_runtimes.session import open_session, random_inputs
 
 #: Largest difference between the plain and the planned file, relative to the scale of the outputs.
 TOLERANCE = 1e-4
+#: Or so many times what the plain file's outputs move by when the last bits of its inputs change.
+ROUNDINGS = 10
 #: A run that other processes disturbed is made again so often; the quietest counts.
 _AGAIN = 2
 
@@ -97,21 +99,34 @@ def _memory(model: Mapping[str, str], options: MeasureOptions) -> dict[str, Any]
 def parity(runtime: str, plain: Path, planned: Path) -> float:
     """Largest difference of the outputs on one random input, relative to their scale.
 
+    Random chains with activations inside can be networks whose outputs no two correct files agree on to
+    :data:`TOLERANCE`: R3D-18 as NTT chains moves by 6e-5 when the last bits of its input change.
+
     Raises:
-        GateError: it is beyond :data:`TOLERANCE`.
+        GateError: it is beyond :data:`TOLERANCE`, and beyond what rounding explains.
         RuntimesError: a file cannot be run.
     """
-    first, second = (_outputs(runtime, path) for path in (plain, planned))
-    worst = 0.0
-    for one, other in zip(first, second, strict=True):
-        scale = float(np.abs(one).max()) or 1.0
-        worst = max(worst, float(np.abs(one - other.reshape(one.shape)).max()) / scale)
-    if not worst <= TOLERANCE:
+    first = _outputs(runtime, plain)
+    worst = _apart(first, _outputs(runtime, planned))
+    if not worst <= TOLERANCE and not worst <= ROUNDINGS * _apart(first, _outputs(runtime, plain, ulps=1)):
         raise GateError(f"{runtime}: planned and plain differ by {worst:.1e} of the scale of the outputs")
     return worst
 
 
-def _outputs(runtime: str, path: Path) -> Sequence[Any]:
+def _apart(first: Sequence[Any], second: Sequence[Any]) -> float:
+    worst = 0.0
+    for one, other in zip(first, second, strict=True):
+        scale = float(np.abs(one).max()) or 1.0
+        worst = max(worst, float(np.abs(one - other.reshape(one.shape)).max()) / scale)
+    return worst
+
+
+def _outputs(runtime: str, path: Path, *, ulps: int = 0) -> Sequence[Any]:
+    """Outputs of a random input, every value of which is moved by ``ulps`` units in its last place."""
     with open_session(runtime, path, threads=1, precision="float32") as session:
-        inputs = random_inputs(session.inputs, seed=0)
+        rng = np.random.default_rng(1)
+        inputs = {
+            name: x + ulps * np.spacing(x) * rng.choice(np.array([-1, 1], x.dtype), x.shape)
+            for name, x in random_inputs(session.inputs, seed=0).items()
+        }
         return [np.asarray(value, np.float64) for value in session.run(inputs).values()]

@@ -2,8 +2,10 @@
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
+from support.graphs import Net
 
 from benchmarks.model_zoo.catalogue import ZOO, ZooNetwork
 from benchmarks.model_zoo.weights import calibrate, initialise
@@ -168,6 +170,24 @@ def test_parity_refuses_another_network(zoo, tmp_path):
     with pytest.raises(GateError, match="differ by"):
         parity("onnxruntime", first.plain, second.plain)
     assert TOLERANCE < 1e-3
+
+
+def test_parity_of_a_network_that_amplifies_rounding(tmp_path):
+    """A sine of thousands: the last bit of what it reads is the fourth digit of what it gives."""
+
+    def write(name, *factors):
+        net = Net(1, 4, 8, 8)
+        total = "x"
+        for factor in factors:
+            total = net.add("Mul", total, net.weight(array=np.float32(factor)))
+        net.add("Sin", total)
+        ir.save(net.model(), tmp_path / name)
+        return tmp_path / name
+
+    first = write("first.onnx", 2000.0)
+    assert TOLERANCE < parity("onnxruntime", first, write("second.onnx", 10.1, 2000.0 / 10.1)) < 3e-3
+    with pytest.raises(GateError, match="differ by"):
+        parity("onnxruntime", first, write("other.onnx", 2000.02))
 
 
 def test_a_format_that_saves_nothing_is_refused(monkeypatch):

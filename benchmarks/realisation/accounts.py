@@ -3,7 +3,8 @@
 A written account comes first; where there is none, the roofline bound of the planned graph is one if it
 comes near the time that was measured, and else the kernels, if what their parts take more than dense
 convolutions explains it. Where the best dense network leaves products out by minimal filtering, and the chain
-fewer, what both would realise at one rate is told as well, and is an account if the row comes near that.
+fewer, what both would realise at one rate is told as well, and is an account if the row comes near that, at
+least without the time of what multiplies nothing.
 """
 
 from __future__ import annotations
@@ -63,10 +64,22 @@ def _products(row: Row, *, alone: bool) -> str:
         return ""
     shares = dense / row.dense_macs, own / row.macs
     at_one_rate = shares[0] / shares[1]
-    if at_one_rate >= 1 or (alone and realised < _EXPLAINS * at_one_rate):
+    if at_one_rate >= 1:
         return ""
-    return (
+    found = (
         f"the best dense network executes {shares[0]:.0%} of its multiply-accumulates, the planned one "
         f"{shares[1]:.0%}: at one rate it would realise {at_one_rate:.2f}, {realised / at_one_rate:.0%} of "
         f"which it does"
+    )
+    if not alone or realised >= _EXPLAINS * at_one_rate:
+        return found
+    measured_ms, moves_ms = row.median_ms(PLANNED) or 0.0, row.parts.get(parts.MOVES, (0, 0, 0.0))[2]
+    if moves_ms >= measured_ms:
+        return ""
+    without = realised * measured_ms / (measured_ms - moves_ms)
+    if without < _EXPLAINS * at_one_rate:
+        return ""
+    return (
+        f"{found}; {moves_ms:.3g} of its {measured_ms:.3g} ms multiply nothing, without which it would be "
+        f"{without / at_one_rate:.0%}"
     )

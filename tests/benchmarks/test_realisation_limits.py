@@ -55,6 +55,9 @@ def test_an_account_says_what_both_would_realise_at_one_rate():
     assert "0.67, 75% of which it does" in text
     alone = replace(row, executed_macs=few, bound_ms={})
     assert account_of(alone) == ""  # 0.50 of the 0.67: something else binds it
+    moved = account_of(replace(alone, parts={"moves": (3, 0, 5.0)}))
+    assert moved.endswith("; 5 of its 50 ms multiply nothing, without which it would be 83%")
+    assert account_of(replace(alone, parts={"moves": (3, 0, 2.0)})) == ""
     nearer = replace(alone, samples_ms={**row.samples_ms, PLANNED: [[45.0], [45.0]]})
     assert "83% of which it does" in account_of(nearer)
     as_many = {PLANNED_DENSE: 10**10, PLANNED: 10**9}

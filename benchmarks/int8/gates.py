@@ -9,7 +9,7 @@ from dataclasses import replace
 from benchmarks.int8.cases import SQNR_DB
 from benchmarks.int8.rows import NOT_EQUALISED, Row
 from benchmarks.realisation.cases import NETWORKS, RUNTIMES
-from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS, Gate, failed, median, worst
+from benchmarks.realisation.gates import FAIL, NOT_RUN, PASS, Gate, failed, median, of_networks, worst
 
 #: Int8 over the planned float32 network, median of the networks in a runtime.
 FASTER = {"onnxruntime": 2.0, "tflite": 2.0}
@@ -47,13 +47,9 @@ def _speed(rows: Sequence[Row]) -> Iterator[Gate]:
 def _of_networks(name: str, rows: Sequence[Row], figure: Callable[[Row], float | None], least: float) -> Gate:
     """The median of the networks, each with the median of its rows: more formats of one weigh no more."""
     required = f"median of networks at least {least:.2f}"
-    figures: dict[str, list[float]] = {}
-    for row in rows:
-        if (value := figure(row)) is not None:
-            figures.setdefault(row.case.network, []).append(value)
-    if not figures:
+    each = of_networks(rows, figure)
+    if not each:
         return Gate(name, required, "", NOT_RUN)
-    each = {network: statistics.median(values) for network, values in figures.items()}
     middle = statistics.median(each.values())
     listed = ", ".join(f"{network} {value:.2f}" for network, value in each.items())
     return Gate(name, required, f"{middle:.2f} ({listed})", PASS if middle >= least else FAIL)

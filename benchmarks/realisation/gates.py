@@ -136,15 +136,11 @@ def _medians(rows: Sequence[Row]) -> Iterator[Gate]:
 
 def _median(name: str, rows: Sequence[Row], figure: Figure, least: float) -> Gate:
     """The median of the rows; beside it that of the networks' own, as some have more rows than others."""
-    gate = median(name, rows, figure, least)
-    of_network: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if (value := figure(row)) is not None:
-            of_network[row.case.network].append(value)
-    if len(of_network) < 2:
+    gate, each = median(name, rows, figure, least), of_networks(rows, figure)
+    if len(each) < 2:
         return gate
-    middle = statistics.median(map(statistics.median, of_network.values()))
-    return replace(gate, measured=f"{gate.measured}; {middle:.2f} of {len(of_network)} networks")
+    middle = statistics.median(each.values())
+    return replace(gate, measured=f"{gate.measured}; {middle:.2f} of {len(each)} networks")
 
 
 def _near(rows: Sequence[Row]) -> Iterator[Gate]:
@@ -203,6 +199,15 @@ def most(
         return Gate(name, required, "", NOT_RUN)
     value, row = max(known, key=lambda pair: pair[0])
     return Gate(name, required, f"{text(value)} ({row.name})", PASS if value <= limit else FAIL)
+
+
+def of_networks(rows: Sequence[Any], figure: Figure) -> dict[str, float]:
+    """Network -> the median of its rows that have a figure."""
+    figures: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if (value := figure(row)) is not None:
+            figures[row.case.network].append(value)
+    return {network: statistics.median(values) for network, values in figures.items()}
 
 
 def median(name: str, rows: Sequence[Any], figure: Figure, least: float) -> Gate:

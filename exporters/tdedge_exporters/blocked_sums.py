@@ -29,7 +29,7 @@ BLOCK = 16
 
 def suits_blocks(model: ir.Model) -> bool:
     """Whether :func:`in_blocks` changes anything."""
-    return any(_is_difference(node) or _is_product(node) for node in model.graph)
+    return any(_is_difference(node) or _product(node) for node in model.graph)
 
 
 def in_blocks(model: ir.Model) -> ir.Model:
@@ -38,9 +38,8 @@ def in_blocks(model: ir.Model) -> ir.Model:
     choose_signs(copy)
     write = _Writer(copy.graph)
     for node in list(copy.graph):
-        if (number := number_of(node)) is not None and _is_product(node):
-            index, factor = number
-            g.replace([node], [write.product(node, node.inputs[1 - index], factor)], node.outputs[0])
+        if (product := _product(node)) is not None:
+            g.replace([node], [write.product(node, *product)], node.outputs[0])
         elif _is_difference(node):
             first, second = node.inputs
             negated = write.product(node, second, -1.0)
@@ -52,9 +51,13 @@ def _is_difference(node: ir.Node) -> bool:
     return node.op_type == "Sub" and all(_in_blocks(value, node.outputs[0]) for value in node.inputs)
 
 
-def _is_product(node: ir.Node) -> bool:
-    number = number_of(node)
-    return number is not None and _in_blocks(node.inputs[1 - number[0]], node.outputs[0])
+def _product(node: ir.Node) -> tuple[ir.Value | None, float] | None:
+    """The value in blocks and the number that a node multiplies; None for any other node."""
+    if (number := number_of(node)) is None:
+        return None
+    index, factor = number
+    value = node.inputs[1 - index]
+    return (value, factor) if _in_blocks(value, node.outputs[0]) else None
 
 
 def _in_blocks(value: ir.Value | None, result: ir.Value) -> bool:

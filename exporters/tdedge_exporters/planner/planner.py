@@ -118,8 +118,8 @@ def plan(
     first = Choice(tuple(plain(unit) for unit in net.units), 0.0)
     choices = {PLAIN: first, PLANNED: best}
     if floats is not None:
-        other = lent(net, offered, costs, pricing.conversion_ms, best, floats)
-        choices |= {} if other is None else {LENT: other}
+        if (other := lent(net, offered, costs, pricing.conversion_ms, best, floats)) is not None:
+            choices[LENT] = other
     elif pricing.confirms:
         near = near_plans(net, offered, costs, pricing.conversion_ms, best)
         choices |= dict(zip(OTHERS, near, strict=False))
@@ -128,9 +128,10 @@ def plan(
         if not all(candidate.is_plain for candidate in choice.chosen):
             models[label] = rebuild(net, choice.chosen)
     if blocked:
-        for label in [label for label in (PLAIN, PLANNED) if label in models]:
-            if suits_blocked(models[label], pricing.target, is_native=_is_native(choices[label])):
-                models[IN_BLOCKED[label]] = with_kernels(models[label], BLOCKED)
+        for label, blocked_label in IN_BLOCKED.items():
+            is_native = _is_native(choices[label])
+            if label in models and suits_blocked(models[label], pricing.target, is_native=is_native):
+                models[blocked_label] = with_kernels(models[label], BLOCKED)
     timed: dict[str, Cost] = {}
     if len(models) > 1:
         with contextlib.suppress(UnsupportedError):  # of the target, which then gets the network as it came
